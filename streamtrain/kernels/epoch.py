@@ -1,0 +1,226 @@
+"""Whole passes over a data set in one call: a training epoch, an evaluation, a scoring.
+
+A factory makes each kernel for one shape; the integers it closes over are compile-time constants, which is what lets
+the compiler keep everything in registers. The kernels run without the GIL, take the caller's buffers and allocate
+nothing but one line of row numbers per call.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from streamtrain.kernels.adam import adam, penalised_norm
+from streamtrain.kernels.cell import backward_sequence, backward_step, forward_sequence, forward_step
+from streamtrain.kernels.layout import Layout, Scratch
+from streamtrain.kernels.loss import distilled_loss, hard_loss
+from streamtrain.kernels.policy import entry
+from streamtrain.kernels.shuffle import bits_for, shuffled
+from streamtrain.kernels.simd import LANES, ROW_BLOCK, prefetch
+
+f32 = np.float32
+u64 = np.uint64
+
+# Slots of the hyper-parameter vector (float64).
+LEARNING_RATE, BETA1, BETA2, EPSILON, L2, CLIP, ALPHA, TEMPERATURE, NU, ZETA, N_HYPER = range(11)
+# Slots of the state that survives between epochs (float64): β₁ᵗ, β₂ᵗ, and the step count t.
+BETA1_POWER, BETA2_POWER, STEP, N_STATE = range(4)
+# Slots of the report (float64).
+LOSS, RIGHT, WEIGHT, LARGEST_NORM, N_CLIPPED, N_REPORT = range(6)
+
+EVALUATION_BATCH = 64
+
+
+@lru_cache(maxsize=64)
+def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, distilled: bool) -> Any:
+    """Make the training epoch for one shape.
+
+    Returns
+    -------
+    callable
+        ``epoch(p, m, v, s, x, y, w, q, hyper, state, key, report) -> int`` with `p, m, v` the packed parameters and
+        Adam's moments (float32, ``Layout.size``), `s` the scratch (float32, ``Scratch.size``, its zeros zeroed),
+        `x, y, w, q` flat float32 arrays of N·T·D, N·T, N·T and N·T (`q`, the teacher's logits, is read only when
+        `distilled`), `hyper`, `state`, `report` float64 vectors by the slots above, `key` the uint64 of the shuffle.
+        Returns the number of batches done, or ``-1 - batch`` at the first batch whose loss or gradient is not finite,
+        with the parameters as they were before it.
+    """
+    layout = Layout(n_features, hidden, steps)
+    scratch = Scratch(layout, batch_size)
+    padded, panel, size, n_weights = layout.padded, layout.panel, layout.size, layout.n_weights
+    vectors, panel_vectors = padded // LANES, panel // LANES
+    w_output, w_recurrent, bias, b_output = layout.w_output, layout.w_recurrent, layout.bias, layout.b_output
+    gates, h, reset_h, carry, d_reset_h = scratch.gates, scratch.h, scratch.reset_h, scratch.carry, scratch.d_reset_h
+    plain_recurrent, z, dz, zeros, gradient = (
+        scratch.w_recurrent,
+        scratch.z,
+        scratch.dz,
+        scratch.zeros,
+        scratch.gradient,
+    )
+    ys, ws, qs = scratch.y, scratch.w, scratch.q
+    row_features = steps * n_features
+    line = 16
+
+    @entry
+    def epoch(
+        p: Any, m: Any, v: Any, s: Any, x: Any, y: Any, w: Any, q: Any, hyper: Any, state: Any, key: Any, report: Any
+    ) -> Any:
+        n = len(y) // steps
+        bits = bits_for(n)
+        chosen = np.empty(batch_size, np.int64)
+        upcoming = np.empty(batch_size, np.int64)
+        for i in range(min(batch_size, n)):
+            upcoming[i] = shuffled(i, n, bits, key)
+        n_batches = (n + batch_size - 1) // batch_size
+        nu, zeta = hyper[NU], hyper[ZETA]
+        for number in range(n_batches):
+            first = number * batch_size
+            count = min(batch_size, n - first)
+            ahead = min(batch_size, n - first - count)
+            for i in range(count):
+                chosen[i] = upcoming[i]
+            for i in range(ahead):
+                j = shuffled(first + count + i, n, bits, key)
+                upcoming[i] = j
+                for at in range(0, row_features, line):
+                    prefetch(x, j * row_features + at)
+                prefetch(y, j * steps)
+                prefetch(w, j * steps)
+            batch = (count + ROW_BLOCK - 1) // ROW_BLOCK * ROW_BLOCK
+            rows = batch * steps
+            weight = 0.0
+            for i in range(count):
+                j = chosen[i]
+                for at in range(row_features):
+                    s[i * row_features + at] = x[j * row_features + at]
+                for t in range(steps):
+                    s[ys + i * steps + t] = y[j * steps + t]
+                    s[ws + i * steps + t] = w[j * steps + t]
+                    weight += w[j * steps + t]
+                    if distilled:
+                        s[qs + i * steps + t] = q[j * steps + t]
+            for at in range(count * row_features, batch * row_features):
+                s[at] = f32(0.0)
+            for at in range(count * steps, (rows + LANES - 1) // LANES * LANES):
+                s[ys + at] = f32(0.0)
+                s[ws + at] = f32(0.0)
+                s[z + at] = f32(0.0)
+                if distilled:
+                    s[qs + at] = f32(0.0)
+            if weight <= 0.0:
+                continue
+            if steps == 1:
+                forward_step(
+                    p, s, s, 0, rows, n_features, padded, panel, panel_vectors, w_output, bias, b_output,
+                    gates, z, nu, zeta,
+                )  # fmt: skip
+            else:
+                forward_sequence(
+                    p, s, s, 0, batch, steps, n_features, hidden, padded, vectors, panel, panel_vectors,
+                    w_output, w_recurrent, bias, b_output, gates, h, reset_h, z, nu, zeta,
+                )  # fmt: skip
+            if distilled:
+                loss, right = distilled_loss(
+                    s, rows, z, ys, ws, qs, dz, 1.0 / weight, hyper[ALPHA], hyper[TEMPERATURE]
+                )
+            else:
+                loss, right = hard_loss(s, rows, z, ys, ws, dz, 1.0 / weight)
+            if steps == 1:
+                backward_step(
+                    p, s, s, 0, rows, n_features, padded, panel, panel_vectors, w_output, bias, b_output,
+                    gates, dz, zeros, gradient, nu, zeta,
+                )  # fmt: skip
+            else:
+                backward_sequence(
+                    p, s, s, 0, batch, steps, n_features, hidden, padded, vectors, panel, panel_vectors,
+                    w_output, w_recurrent, bias, b_output, gates, h, reset_h, carry, d_reset_h, plain_recurrent,
+                    dz, zeros, gradient, nu, zeta,
+                )  # fmt: skip
+            norm = np.sqrt(np.float64(penalised_norm(p, s, gradient, n_weights, size, hyper[L2])))
+            if not (np.isfinite(norm) and np.isfinite(loss)):
+                return -1 - number
+            shrink = 1.0
+            if hyper[CLIP] > 0.0 and norm > hyper[CLIP]:
+                shrink = hyper[CLIP] / norm
+                report[N_CLIPPED] += 1.0
+            report[LOSS] += loss
+            report[RIGHT] += right
+            report[WEIGHT] += weight
+            report[LARGEST_NORM] = max(report[LARGEST_NORM], norm)
+            state[STEP] += 1.0
+            state[BETA1_POWER] *= hyper[BETA1]
+            state[BETA2_POWER] *= hyper[BETA2]
+            adam(
+                p, m, v, s, gradient, size, shrink, hyper[LEARNING_RATE], hyper[BETA1], hyper[BETA2],
+                hyper[EPSILON], state[BETA1_POWER], state[BETA2_POWER],
+            )  # fmt: skip
+        return n_batches
+
+    return epoch
+
+
+@lru_cache(maxsize=64)
+def scoring_kernel(n_features: int, hidden: int, steps: int) -> Any:
+    """Make the forward pass over a data set for one shape.
+
+    Returns
+    -------
+    callable
+        ``score(p, s, x, y, w, nu, zeta, logits, report) -> None``: fills `logits` (float32, N·T, or empty to leave
+        them out) and adds weighted loss, right decisions and weight to `report`. The scratch `s` is that of a batch of
+        `EVALUATION_BATCH`.
+    """
+    layout = Layout(n_features, hidden, steps)
+    scratch = Scratch(layout, EVALUATION_BATCH)
+    padded, panel = layout.padded, layout.panel
+    vectors, panel_vectors = padded // LANES, panel // LANES
+    w_output, w_recurrent, bias, b_output = layout.w_output, layout.w_recurrent, layout.bias, layout.b_output
+    gates, h, reset_h, z, dz = scratch.gates, scratch.h, scratch.reset_h, scratch.z, scratch.dz
+    ys, ws = scratch.y, scratch.w
+    row_features = steps * n_features
+
+    @entry
+    def score(p: Any, s: Any, x: Any, y: Any, w: Any, nu: Any, zeta: Any, logits: Any, report: Any) -> None:
+        n = len(y) // steps
+        for first in range(0, n, EVALUATION_BATCH):
+            count = min(EVALUATION_BATCH, n - first)
+            batch = (count + ROW_BLOCK - 1) // ROW_BLOCK * ROW_BLOCK
+            rows = batch * steps
+            weight = 0.0
+            for i in range(count * steps):
+                s[ys + i] = y[first * steps + i]
+                s[ws + i] = w[first * steps + i]
+                weight += w[first * steps + i]
+            for at in range(count * steps, (rows + LANES - 1) // LANES * LANES):
+                s[ys + at] = f32(0.0)
+                s[ws + at] = f32(0.0)
+                s[z + at] = f32(0.0)
+            source, start = x, first * row_features
+            if batch > count:
+                for at in range(count * row_features):
+                    s[at] = x[start + at]
+                for at in range(count * row_features, batch * row_features):
+                    s[at] = f32(0.0)
+                source, start = s, 0
+            if steps == 1:
+                forward_step(
+                    p, s, source, start, rows, n_features, padded, panel, panel_vectors, w_output, bias, b_output,
+                    gates, z, nu, zeta,
+                )  # fmt: skip
+            else:
+                forward_sequence(
+                    p, s, source, start, batch, steps, n_features, hidden, padded, vectors, panel, panel_vectors,
+                    w_output, w_recurrent, bias, b_output, gates, h, reset_h, z, nu, zeta,
+                )  # fmt: skip
+            loss, right = hard_loss(s, rows, z, ys, ws, dz, 0.0)
+            report[LOSS] += loss
+            report[RIGHT] += right
+            report[WEIGHT] += weight
+            if len(logits) > 0:
+                for i in range(count * steps):
+                    logits[first * steps + i] = s[z + i]
+
+    return score
