@@ -44,9 +44,7 @@ def forward_step(
     zeta: float,
 ) -> None:
     """T = 1: features → k, c (left in the gates' rows) and logits. `rows` is a multiple of the row block."""
-    matmul(
-        s, gates, panel, x, x_at, n_features, 1, p, 0, panel, rows, panel_vectors, n_features, False, p, bias
-    )
+    matmul(s, gates, panel, x, x_at, n_features, 1, p, 0, panel, rows, panel_vectors, n_features, False, p, bias)
     half, half_nu, scale = splat(_HALF), splat(f32(-0.5 * nu)), splat(f32(zeta))
     for row in range(rows):
         at = gates + row * panel
@@ -140,9 +138,7 @@ def forward_sequence(
 ) -> None:
     """T > 1: features → k, c, r, h, r ⊙ h_{t-1} and logits of every step, from h_0 = 0."""
     rows = batch * steps
-    matmul(
-        s, gates, panel, x, x_at, n_features, 1, p, 0, panel, rows, panel_vectors, n_features, False, p, bias
-    )
+    matmul(s, gates, panel, x, x_at, n_features, 1, p, 0, panel, rows, panel_vectors, n_features, False, p, bias)
     zero, half = splat(f32(0.0)), splat(_HALF)
     minus_half_nu, half_nu, scale = splat(f32(-0.5 * nu)), splat(f32(0.5 * nu)), splat(f32(zeta))
     for t in range(steps):

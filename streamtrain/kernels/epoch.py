@@ -14,17 +14,19 @@ import numpy as np
 
 from streamtrain.kernels.adam import adam, penalised_norm
 from streamtrain.kernels.cell import backward_sequence, backward_step, forward_sequence, forward_step
+from streamtrain.kernels.factors import Factored, contract_matrix, copy, expand_matrix
 from streamtrain.kernels.layout import Layout, Scratch
 from streamtrain.kernels.loss import distilled_loss, hard_loss
 from streamtrain.kernels.policy import entry
+from streamtrain.kernels.rounding import round_output, round_rows
 from streamtrain.kernels.shuffle import bits_for, shuffled
-from streamtrain.kernels.simd import LANES, ROW_BLOCK, prefetch
+from streamtrain.kernels.simd import LANES, ROW_BLOCK, load, prefetch, store
 
 f32 = np.float32
 u64 = np.uint64
 
 # Slots of the hyper-parameter vector (float64).
-LEARNING_RATE, BETA1, BETA2, EPSILON, L2, CLIP, ALPHA, TEMPERATURE, NU, ZETA, N_HYPER = range(11)
+LEARNING_RATE, BETA1, BETA2, EPSILON, L2, CLIP, ALPHA, TEMPERATURE, NU, ZETA, ROUNDED, N_HYPER = range(12)
 # Slots of the state that survives between epochs (float64): β₁ᵗ, β₂ᵗ, and the step count t.
 BETA1_POWER, BETA2_POWER, STEP, N_STATE = range(4)
 # Slots of the report (float64).
@@ -33,22 +35,43 @@ LOSS, RIGHT, WEIGHT, LARGEST_NORM, N_CLIPPED, N_REPORT = range(6)
 EVALUATION_BATCH = 64
 
 
+def training_scratch(layout: Layout, batch_size: int, rank: int) -> Scratch:
+    """Lay out the working memory that a training kernel of this shape takes."""
+    factored = Factored(layout, rank)
+    if not factored.any:
+        return Scratch(layout, batch_size)
+    return Scratch(layout, batch_size, factored.size, layout.hidden * factored.padded_rank)
+
+
 @lru_cache(maxsize=64)
-def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, distilled: bool) -> Any:
+def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, distilled: bool, rank: int = 0) -> Any:
     """Make the training epoch for one shape.
+
+    Parameters
+    ----------
+    n_features, hidden, steps, batch_size : int
+        D, H, T and the number of sequences a step.
+    distilled : bool
+        Whether the data has teacher logits.
+    rank : int
+        Rank of the factors that the matrices are trained as; 0 trains them whole.
 
     Returns
     -------
     callable
-        ``epoch(p, m, v, s, x, y, w, q, hyper, state, key, report) -> int`` with `p, m, v` the packed parameters and
-        Adam's moments (float32, ``Layout.size``), `s` the scratch (float32, ``Scratch.size``, its zeros zeroed),
-        `x, y, w, q` flat float32 arrays of N·T·D, N·T, N·T and N·T (`q`, the teacher's logits, is read only when
-        `distilled`), `hyper`, `state`, `report` float64 vectors by the slots above, `key` the uint64 of the shuffle.
+        ``epoch(f, m, v, p, mask, s, x, y, w, q, hyper, state, key, report) -> int``.
+        `f, m, v` are the trained vector and Adam's moments (float32, ``Factored.size``); `p` the packed parameters
+        that are served (float32, ``Layout.size``), written where they differ from `f` (factors, rounding); `mask`
+        packed ones and zeros that the gradient is multiplied with, or empty; `s` the scratch (float32,
+        ``Scratch.size``, its zeros zeroed); `x, y, w, q` flat float32 arrays of N·T·D, N·T, N·T and N·T (`q`, the
+        teacher's logits, is read only when `distilled`); `hyper`, `state`, `report` float64 vectors by the slots
+        above; `key` the uint64 of the shuffle.
         Returns the number of batches done, or ``-1 - batch`` at the first batch whose loss or gradient is not finite,
         with the parameters as they were before it.
     """
     layout = Layout(n_features, hidden, steps)
-    scratch = Scratch(layout, batch_size)
+    factored = Factored(layout, rank)
+    scratch = training_scratch(layout, batch_size, rank)
     padded, panel, size, n_weights = layout.padded, layout.panel, layout.size, layout.n_weights
     vectors, panel_vectors = padded // LANES, panel // LANES
     w_output, w_recurrent, bias, b_output = layout.w_output, layout.w_recurrent, layout.bias, layout.b_output
@@ -63,11 +86,25 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
     ys, ws, qs = scratch.y, scratch.w, scratch.q
     row_features = steps * n_features
     line = 16
+    indirect, factored_inputs, factored_recurrent = factored.any, factored.inputs, factored.recurrent
+    padded_rank, gate_factors = factored.padded_rank, factored.gate
+    rank_vectors = padded_rank // LANES
+    n_gates, turned = layout.gates, scratch.turned
+    f_output, f_recurrent, f_weights, f_size = (
+        factored.w_output,
+        factored.w_recurrent,
+        factored.n_weights,
+        factored.size,
+    )
+    f_gradient = scratch.factor_gradient if indirect else gradient
+    n_biases = size - n_weights
+    recurrent_size = n_weights - w_recurrent
 
     @entry
     def epoch(
-        p: Any, m: Any, v: Any, s: Any, x: Any, y: Any, w: Any, q: Any, hyper: Any, state: Any, key: Any, report: Any
-    ) -> Any:
+        f: Any, m: Any, v: Any, p: Any, mask: Any, s: Any,
+        x: Any, y: Any, w: Any, q: Any, hyper: Any, state: Any, key: Any, report: Any,
+    ) -> Any:  # fmt: skip
         n = len(y) // steps
         bits = bits_for(n)
         chosen = np.empty(batch_size, np.int64)
@@ -75,8 +112,36 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
         for i in range(min(batch_size, n)):
             upcoming[i] = shuffled(i, n, bits, key)
         n_batches = (n + batch_size - 1) // batch_size
-        nu, zeta = hyper[NU], hyper[ZETA]
-        for number in range(n_batches):
+        nu, zeta, rounded = hyper[NU], hyper[ZETA], hyper[ROUNDED] > 0.0
+        served = p if indirect or rounded else f
+        # One turn more than there are batches: the last brings what is served up to date.
+        for number in range(n_batches + 1):
+            if indirect or rounded:
+                if factored_inputs:
+                    for g in range(n_gates):
+                        expand_matrix(
+                            p, g * padded, panel, f, g * gate_factors, n_features, rank, padded_rank, padded,
+                            vectors, s, zeros,
+                        )  # fmt: skip
+                else:
+                    copy(p, 0, f, 0, w_output)
+                copy(p, w_output, f, f_output, padded)
+                if factored_recurrent:
+                    expand_matrix(
+                        p, w_recurrent, padded, f, f_recurrent, hidden, rank, padded_rank, padded, vectors, s, zeros
+                    )
+                else:
+                    copy(p, w_recurrent, f, f_recurrent, recurrent_size)
+                copy(p, n_weights, f, f_weights, n_biases)
+                for i in range(0, len(mask), LANES):
+                    store(p, i, load(p, i) * load(mask, i))
+                if rounded:
+                    round_rows(p, 0, n_features, panel)
+                    round_output(p, w_output, padded)
+                    if steps > 1:
+                        round_rows(p, w_recurrent, hidden, padded)
+            if number == n_batches:
+                break
             first = number * batch_size
             count = min(batch_size, n - first)
             ahead = min(batch_size, n - first - count)
@@ -114,32 +179,50 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
                 continue
             if steps == 1:
                 forward_step(
-                    p, s, s, 0, rows, n_features, padded, panel, panel_vectors, w_output, bias, b_output,
+                    served, s, s, 0, rows, n_features, padded, panel, panel_vectors, w_output, bias, b_output,
                     gates, z, nu, zeta,
                 )  # fmt: skip
             else:
                 forward_sequence(
-                    p, s, s, 0, batch, steps, n_features, hidden, padded, vectors, panel, panel_vectors,
+                    served, s, s, 0, batch, steps, n_features, hidden, padded, vectors, panel, panel_vectors,
                     w_output, w_recurrent, bias, b_output, gates, h, reset_h, z, nu, zeta,
                 )  # fmt: skip
             if distilled:
-                loss, right = distilled_loss(
-                    s, rows, z, ys, ws, qs, dz, 1.0 / weight, hyper[ALPHA], hyper[TEMPERATURE]
-                )
+                loss, right = distilled_loss(s, rows, z, ys, ws, qs, dz, 1.0 / weight, hyper[ALPHA], hyper[TEMPERATURE])
             else:
                 loss, right = hard_loss(s, rows, z, ys, ws, dz, 1.0 / weight)
             if steps == 1:
                 backward_step(
-                    p, s, s, 0, rows, n_features, padded, panel, panel_vectors, w_output, bias, b_output,
+                    served, s, s, 0, rows, n_features, padded, panel, panel_vectors, w_output, bias, b_output,
                     gates, dz, zeros, gradient, nu, zeta,
                 )  # fmt: skip
             else:
                 backward_sequence(
-                    p, s, s, 0, batch, steps, n_features, hidden, padded, vectors, panel, panel_vectors,
+                    served, s, s, 0, batch, steps, n_features, hidden, padded, vectors, panel, panel_vectors,
                     w_output, w_recurrent, bias, b_output, gates, h, reset_h, carry, d_reset_h, plain_recurrent,
                     dz, zeros, gradient, nu, zeta,
                 )  # fmt: skip
-            norm = np.sqrt(np.float64(penalised_norm(p, s, gradient, n_weights, size, hyper[L2])))
+            for i in range(0, len(mask), LANES):
+                store(s, gradient + i, load(s, gradient + i) * load(mask, i))
+            if indirect:
+                if factored_inputs:
+                    for g in range(n_gates):
+                        contract_matrix(
+                            f, g * gate_factors, s, gradient + g * padded, panel, f_gradient + g * gate_factors,
+                            n_features, hidden, rank, padded_rank, rank_vectors, padded, vectors, turned, zeros,
+                        )  # fmt: skip
+                else:
+                    copy(s, f_gradient, s, gradient, w_output)
+                copy(s, f_gradient + f_output, s, gradient + w_output, padded)
+                if factored_recurrent:
+                    contract_matrix(
+                        f, f_recurrent, s, gradient + w_recurrent, padded, f_gradient + f_recurrent,
+                        hidden, hidden, rank, padded_rank, rank_vectors, padded, vectors, turned, zeros,
+                    )  # fmt: skip
+                else:
+                    copy(s, f_gradient + f_recurrent, s, gradient + w_recurrent, recurrent_size)
+                copy(s, f_gradient + f_weights, s, gradient + n_weights, n_biases)
+            norm = np.sqrt(np.float64(penalised_norm(f, s, f_gradient, f_weights, f_size, hyper[L2])))
             if not (np.isfinite(norm) and np.isfinite(loss)):
                 return -1 - number
             shrink = 1.0
@@ -154,7 +237,7 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
             state[BETA1_POWER] *= hyper[BETA1]
             state[BETA2_POWER] *= hyper[BETA2]
             adam(
-                p, m, v, s, gradient, size, shrink, hyper[LEARNING_RATE], hyper[BETA1], hyper[BETA2],
+                f, m, v, s, f_gradient, f_size, shrink, hyper[LEARNING_RATE], hyper[BETA1], hyper[BETA2],
                 hyper[EPSILON], state[BETA1_POWER], state[BETA2_POWER],
             )  # fmt: skip
         return n_batches

@@ -85,10 +85,21 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """Offsets of one batch's working memory: `batch` sequences, R = batch · T rows in the order (sequence, step)."""
+    """Offsets of one batch's working memory: `batch` sequences, R = batch · T rows in the order (sequence, step).
+
+    Attributes
+    ----------
+    layout : Layout
+    batch : int
+        Sequences of a full batch.
+    factors, turned_size : int
+        Room for the gradient of factors and for one factor transposed; 0 where no matrix is factors.
+    """
 
     layout: Layout
     batch: int
+    factors: int = 0
+    turned_size: int = 0
 
     @property
     def rows(self) -> int:
@@ -174,6 +185,16 @@ class Scratch:
         return self.zeros + self.layout.panel
 
     @property
+    def turned(self) -> int:
+        """A factor the other way round, H × KP (none where no matrix is factors)."""
+        return self.gradient + self.layout.size
+
+    @property
+    def factor_gradient(self) -> int:
+        """Gradient of the trained vector (that of the packed parameters where no matrix is factors)."""
+        return self.turned + self.turned_size
+
+    @property
     def size(self) -> int:
         """Length of the scratch buffer."""
-        return self.gradient + self.layout.size
+        return self.factor_gradient + self.factors

@@ -12,7 +12,7 @@ FASTMATH = frozenset({"reassoc", "contract", "arcp", "nsz"})
 
 
 def entry(function: Callable[..., Any]) -> Any:
-    """Compile a kernel that Python calls: without the GIL, cached on disk, specialised by the integers it closes over."""
+    """Compile a kernel that Python calls: no GIL, cached on disk, specialised by the integers it closes over."""
     return njit(nogil=True, cache=True, fastmath=set(FASTMATH), error_model="numpy", boundscheck=False)(function)
 
 

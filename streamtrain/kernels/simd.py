@@ -31,7 +31,17 @@ _INTS = ir.VectorType(_INT, LANES)
 _FLAGS = ("reassoc", "contract", "arcp", "nsz")
 
 
-class Vector(types.Type):  # type: ignore[misc]  # Numba ships no types
+def _instruction(function: Callable[..., Any]) -> Any:
+    """Make `function(typingctx, …)` callable from kernels (as Any: the type checker sees only the Python side)."""
+    return intrinsic(function)
+
+
+def _shaped_instruction(function: Callable[..., Any]) -> Any:
+    """As `_instruction`; integers known at compile time reach it as such."""
+    return intrinsic(prefer_literal=True)(function)
+
+
+class Vector(types.Type):
     """The Numba type of sixteen float32 lanes."""
 
     def __init__(self) -> None:
@@ -42,7 +52,7 @@ VECTOR = Vector()
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         super().__init__(dmm, fe_type, _VECTOR)
 
@@ -97,7 +107,7 @@ def _muladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return _call(builder, f"llvm.fmuladd.v{LANES}f32", _VECTOR, [a, b, c])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def load(typingctx: Any, array: Any, index: Any) -> Any:
     """Sixteen floats of a 1-D float32 array from element `index` on."""
 
@@ -107,7 +117,7 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
     return VECTOR(array, types.intp), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write sixteen floats into a 1-D float32 array from element `index` on."""
 
@@ -118,7 +128,7 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     return types.void(array, types.intp, VECTOR), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def splat(typingctx: Any, scalar: Any) -> Any:
     """One number in all sixteen lanes."""
 
@@ -128,9 +138,9 @@ def splat(typingctx: Any, scalar: Any) -> Any:
     return VECTOR(types.float32), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def muladd(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a · b + c``, fused where the CPU can."""
+    """Multiply and add, ``a · b + c``, fused where the CPU can."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _muladd(builder, *args)
@@ -138,7 +148,7 @@ def muladd(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     return VECTOR(VECTOR, VECTOR, VECTOR), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def where_greater(typingctx: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
     """Lane by lane ``x if a > b else y``; a NaN in `a` or `b` gives `y`."""
 
@@ -155,25 +165,25 @@ def _unary(name: str) -> Any:
     return codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def sqrt(typingctx: Any, a: Any) -> Any:
     """Square root, lane by lane."""
     return VECTOR(VECTOR), _unary("sqrt")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def fabs(typingctx: Any, a: Any) -> Any:
     """Absolute value, lane by lane."""
     return VECTOR(VECTOR), _unary("fabs")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def rint(typingctx: Any, a: Any) -> Any:
     """Nearest whole number (ties to even), lane by lane."""
     return VECTOR(VECTOR), _unary("rint")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def power_of_two(typingctx: Any, exponent: Any) -> Any:
     """``2**exponent`` for whole exponents in -126..127, by writing the exponent bits."""
 
@@ -185,7 +195,7 @@ def power_of_two(typingctx: Any, exponent: Any) -> Any:
     return VECTOR(VECTOR), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def total(typingctx: Any, a: Any) -> Any:
     """Sum of the sixteen lanes, as a tree."""
 
@@ -195,14 +205,12 @@ def total(typingctx: Any, a: Any) -> Any:
     return types.float32(VECTOR), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     """Ask for the cache line of element `index`; the address is never read, so it may lie outside the array."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = builder.bitcast(
-            _pointer(context, builder, sig.args[0], args[0], args[1]), ir.IntType(8).as_pointer()
-        )
+        pointer = builder.bitcast(_pointer(context, builder, sig.args[0], args[0], args[1]), ir.IntType(8).as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, _INT, _INT, _INT])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         builder.call(function, [pointer, _INT(0), _INT(2), _INT(1)])
@@ -243,7 +251,7 @@ _WIDEST = 6
 ROW_BLOCK = 8
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_shaped_instruction
 def matmul(
     typingctx: Any,
     out: Any,
