@@ -261,3 +261,136 @@ class Decision:
     current_accuracy: float | None = None
     rules: tuple[Rule, ...] = ()
     advice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A stream of log content and how far it has been read, whatever files carry it.
+
+    A rotated file, its hard links, its copy and its `.gz` are one source. Offsets count decompressed bytes.
+
+    Attributes
+    ----------
+    key : int
+        Stable id in the store, 63 bits.
+    path : str
+        Where it was last seen.
+    head_hash, head_bytes : bytes, int
+        Hash and length of its first bytes (up to 1 KiB of what was there).
+    offset : int
+        Everything before it is in the dataset or the quarantine.
+    tail_hash, tail_bytes : bytes, int
+        Hash and length of the bytes just before `offset` (up to 1 KiB).
+    checksum : int
+        CRC-32 of everything before `offset`.
+    oversize : bool
+        `offset` lies inside a line that is longer than the limit and is being skipped.
+    lost_bytes : int
+        Bytes after `offset` that were seen but can't be read any more, because no file carries them.
+    """
+
+    key: int
+    path: str
+    head_hash: bytes
+    head_bytes: int
+    offset: int = 0
+    tail_hash: bytes = b""
+    tail_bytes: int = 0
+    checksum: int = 0
+    oversize: bool = False
+    lost_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file that carries a source.
+
+    Attributes
+    ----------
+    device, inode, birth_ns : int
+        Which file; `birth_ns` is 0 where the file system doesn't say.
+    source : int
+        Key of its `Source`.
+    path : str
+    size, mtime_ns, ctime_ns : int
+        As they were when it was last read to its end; -1 while it was not.
+    waiting : bool
+        Its end is not a complete line yet.
+    gone : bool
+        No longer in the directory.
+    """
+
+    device: int
+    inode: int
+    birth_ns: int
+    source: int
+    path: str
+    size: int = -1
+    mtime_ns: int = -1
+    ctime_ns: int = -1
+    waiting: bool = False
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A line that could not become a sample.
+
+    Attributes
+    ----------
+    source : int
+        Key of its `Source`.
+    path : str
+        Where the source was when it was read.
+    offset : int
+        Byte offset of the line in the (decompressed) file.
+    reason : str
+        What is wrong with it, in words.
+    line : bytes
+        Its first 4 KiB.
+    """
+
+    source: int
+    path: str
+    offset: int
+    reason: str
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was read since the last commit; goes into the store in one transaction.
+
+    Attributes
+    ----------
+    samples : Samples
+    ranges : tuple of InputRange
+        The bytes that were read; `InputRange.source` is the source's key in hexadecimal.
+    sources : tuple of Source
+        New state of each source that was read.
+    files : tuple of SourceFile
+        New state of each file that was looked at.
+    quarantined : tuple of Quarantined
+        Examples, possibly fewer than `n_quarantined`.
+    n_lines, n_quarantined : int
+        Complete lines read, and how many of them were no samples.
+    n_recognised : int
+        Files whose content turned out to have been read under another name.
+    """
+
+    samples: Samples
+    ranges: tuple[InputRange, ...] = ()
+    sources: tuple[Source, ...] = ()
+    files: tuple[SourceFile, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
+    n_lines: int = 0
+    n_quarantined: int = 0
+    n_recognised: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit did: new samples, and samples dropped because their key was in the window already."""
+
+    n_samples: int
+    n_duplicates: int

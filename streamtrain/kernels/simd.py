@@ -45,7 +45,7 @@ class Vector(types.Type):
     """The Numba type of sixteen float32 lanes."""
 
     def __init__(self) -> None:
-        super().__init__(name=f"float32x{LANES}")
+        super().__init__(name=f"float32x{LANES}")  # type: ignore[no-untyped-call]  # Numba has no types
 
 
 VECTOR = Vector()

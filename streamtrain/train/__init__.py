@@ -1,0 +1,1 @@
+"""Training: arrays and starting weights in, trained weights and a row of metrics an epoch out."""

@@ -1,0 +1,289 @@
+"""One training run: epochs of the kernel, step decay, early stopping on the best weights, divergence noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamtrain.kernels import epoch as kernel
+from streamtrain.kernels.factors import Factored
+from streamtrain.kernels.layout import Layout, Scratch
+from streamtrain.model.factorise import factorise
+from streamtrain.model.params import aligned, pack, unpack
+from streamtrain.train.presets import TrainingConfig
+from streamtrain.types import F32, F64, Arrays, EpochMetrics, FastGRNNConfig, Params
+
+MAX_RESTARTS = 2
+_EMPTY = np.zeros(0, np.float32)
+_TINY = 1e-300  # keeps an all-masked split from dividing by zero
+
+
+class TrainingDivergedError(ArithmeticError):
+    """Loss or gradient stayed non-finite although the learning rate was halved twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a run came to.
+
+    Attributes
+    ----------
+    params : Params
+        The weights of the epoch with the lowest validation loss (without validation samples: of the last epoch).
+    epochs : tuple of EpochMetrics
+    best_epoch : int
+        Index of the epoch that `params` are from; -1 where no epoch was better than the start.
+    stopped : str
+        "finished", "early" (no improvement for the patience) or "interrupted" (asked to stop between epochs).
+    restarts : int
+        How often the run diverged and was begun again at half the learning rate.
+    """
+
+    params: Params
+    epochs: tuple[EpochMetrics, ...]
+    best_epoch: int
+    stopped: str
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split as the kernels take it: flat arrays."""
+
+    x: F32
+    y: F32
+    w: F32
+    q: F32
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> Split:
+        """View arrays of (N, T, …) as flat ones; nothing is copied where they are contiguous."""
+        teachers = _EMPTY if arrays.teachers is None else arrays.teachers.ravel()
+        return cls(arrays.features.ravel(), arrays.labels.ravel(), arrays.weights.ravel(), teachers)
+
+
+class Scorer:
+    """The forward pass of one shape, with its buffers.
+
+    Parameters
+    ----------
+    config : FastGRNNConfig
+    steps : int
+        T.
+    """
+
+    def __init__(self, config: FastGRNNConfig, steps: int) -> None:
+        self._config = config
+        self.layout = Layout(config.input_dim, config.hidden_dim, steps)
+        self._score = kernel.scoring_kernel(config.input_dim, config.hidden_dim, steps)
+        self._scratch = aligned(Scratch(self.layout, kernel.EVALUATION_BATCH).size)
+
+    def evaluate(self, packed: F32, split: Split) -> tuple[float, float]:
+        """Mean loss and accuracy of packed weights."""
+        report = np.zeros(kernel.N_REPORT)
+        self._call(packed, split, _EMPTY, report)
+        weight = max(float(report[kernel.WEIGHT]), _TINY)
+        return float(report[kernel.LOSS]) / weight, float(report[kernel.RIGHT]) / weight
+
+    def logits(self, packed: F32, split: Split) -> F32:
+        """Logits of packed weights, (N · T,)."""
+        out = np.empty(len(split.y), np.float32)
+        self._call(packed, split, out, np.zeros(kernel.N_REPORT))
+        return out
+
+    def _call(self, packed: F32, split: Split, out: F32, report: F64) -> None:
+        nu, zeta = self._config.nu, self._config.zeta
+        self._score(packed, self._scratch, split.x, split.y, split.w, nu, zeta, out, report)
+
+
+class Optimiser:
+    """The training kernel of one shape, the weights it moves, Adam's moments and its buffers.
+
+    Parameters
+    ----------
+    config : FastGRNNConfig
+        Its rank decides whether weights or factors are trained.
+    training : TrainingConfig
+    layout : Layout
+    distilled : bool
+        Whether there are teacher logits to learn from.
+    mask : float32, (layout.size,), or empty
+        Packed ones and zeros; a zero keeps a weight where it is.
+    rounded : bool
+        Whether the forward pass sees the weights rounded to INT8.
+    """
+
+    def __init__(
+        self,
+        config: FastGRNNConfig,
+        training: TrainingConfig,
+        layout: Layout,
+        distilled: bool = False,
+        mask: F32 = _EMPTY,
+        rounded: bool = False,
+    ) -> None:
+        rank = config.rank or 0
+        self._factored = Factored(layout, rank)
+        self._train = kernel.training_kernel(
+            layout.features, layout.hidden, layout.steps, training.batch_size, distilled, rank
+        )
+        self._scratch = aligned(kernel.training_scratch(layout, training.batch_size, rank).size)
+        size = self._factored.size
+        self._f, self._m, self._v = aligned(size), aligned(size), aligned(size)
+        self._p, self._mask = aligned(layout.size), mask
+        self._state = np.zeros(kernel.N_STATE)
+        self._hyper = np.zeros(kernel.N_HYPER)
+        self._hyper[kernel.BETA1], self._hyper[kernel.BETA2] = training.adam_beta1, training.adam_beta2
+        self._hyper[kernel.EPSILON], self._hyper[kernel.L2] = training.adam_epsilon, training.l2_reg
+        self._hyper[kernel.CLIP] = training.grad_clip
+        self._hyper[kernel.ALPHA] = training.distillation_alpha
+        self._hyper[kernel.TEMPERATURE] = training.distillation_temperature
+        self._hyper[kernel.NU], self._hyper[kernel.ZETA] = config.nu, config.zeta
+        self._hyper[kernel.ROUNDED] = float(rounded)
+        # What validation scores, and what is kept: with rounding, the finer weights behind the rounded ones.
+        self.served = self._p if self._factored.any or rounded else self._f
+        self.kept = self._p if self._factored.any else self._f
+
+    def start(self, packed: F32) -> None:
+        """Begin at packed weights with fresh moments."""
+        self._f[:] = factorise(packed, self._factored)
+        self._m[:] = self._v[:] = 0.0
+        self._state[:] = 0.0
+        self._state[kernel.BETA1_POWER] = self._state[kernel.BETA2_POWER] = 1.0
+
+    def epoch(self, split: Split, learning_rate: float, key: int) -> float | None:
+        """One epoch; the mean training loss, or None if it diverged (the weights are then the last good ones)."""
+        self._hyper[kernel.LEARNING_RATE] = learning_rate
+        report = np.zeros(kernel.N_REPORT)
+        data = (split.x, split.y, split.w, split.q)
+        moved = (self._f, self._m, self._v, self._p, self._mask, self._scratch)
+        done = self._train(*moved, *data, self._hyper, self._state, np.uint64(key), report)
+        return None if done < 0 else float(report[kernel.LOSS] / max(report[kernel.WEIGHT], _TINY))
+
+
+def epoch_key(seed: int, epoch: int) -> int:
+    """Key of an epoch's shuffle."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0])
+
+
+def fit(
+    start: Params,
+    config: FastGRNNConfig,
+    training: TrainingConfig,
+    train: Arrays,
+    validation: Arrays | None,
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
+    mask: Params | None = None,
+    rounded: bool = False,
+) -> Fit:
+    """Train from `start` and return the best weights seen.
+
+    Parameters
+    ----------
+    start : Params
+        Fresh or current weights, in the scale of `train`.
+    train, validation : Arrays
+        Features of (N, T, D); `validation` None or empty trains without early stopping.
+    seed : int
+        Decides every shuffle: same seed, same data, same machine, same bits.
+    should_stop : callable
+        Asked between epochs.
+    on_epoch : callable
+        Called after each epoch.
+    mask : Params, optional
+        Ones and zeros; a weight under a zero keeps its value.
+    rounded : bool
+        Train and validate with the weights rounded to INT8 in the forward pass.
+
+    Raises
+    ------
+    TrainingDivergedError
+        If the loss or gradient is still not finite after `MAX_RESTARTS` restarts at half the learning rate.
+    """
+    distilled = training.enable_distillation and train.teachers is not None
+    scorer = Scorer(config, train.features.shape[1])
+    packed_mask = _EMPTY if mask is None else pack(mask, scorer.layout)
+    optimiser = Optimiser(config, training, scorer.layout, distilled, packed_mask, rounded)
+    on_train = Split.of(train)
+    held_out = None if validation is None or len(validation.labels) == 0 else Split.of(validation)
+    first = pack(start, scorer.layout)
+    for restarts in range(MAX_RESTARTS + 1):
+        optimiser.start(first)
+        attempt = _Attempt(optimiser, scorer, training, training.learning_rate / 2.0**restarts, first)
+        if attempt.run(on_train, held_out, seed, should_stop, on_epoch):
+            params = unpack(attempt.best, scorer.layout, start)
+            return Fit(params, tuple(attempt.rows), attempt.best_epoch, attempt.stopped, restarts)
+    raise TrainingDivergedError(
+        f"training: loss or gradient was not finite {MAX_RESTARTS + 1} times, the last time at learning rate "
+        f"{training.learning_rate / 2.0**MAX_RESTARTS:g} (asked for {training.learning_rate:g}); lower "
+        f"training.learning_rate, or look for extreme values in the features"
+    )
+
+
+class _Attempt:
+    """One go at a run, at one starting learning rate."""
+
+    def __init__(
+        self,
+        optimiser: Optimiser,
+        scorer: Scorer,
+        training: TrainingConfig,
+        learning_rate: float,
+        start: F32,
+    ) -> None:
+        self._optimiser, self._scorer, self._training = optimiser, scorer, training
+        self._learning_rate = learning_rate
+        self.best = start.copy()
+        self.best_epoch = -1
+        self.rows: list[EpochMetrics] = []
+        self.stopped = "finished"
+
+    def run(
+        self,
+        train: Split,
+        validation: Split | None,
+        seed: int,
+        should_stop: Callable[[], bool],
+        on_epoch: Callable[[EpochMetrics], None],
+    ) -> bool:
+        """Train to the end; False if it diverged."""
+        config, served = self._training, self._optimiser.served
+        best_loss, since = np.inf, 0
+        for epoch in range(config.epochs):
+            if should_stop():
+                self.stopped = "interrupted"
+                break
+            rate = self._learning_rate * config.lr_decay ** (epoch // config.lr_decay_step)
+            train_loss = self._optimiser.epoch(train, rate, epoch_key(seed, epoch))
+            if train_loss is None:
+                return False
+            _, train_accuracy = self._scorer.evaluate(served, train)
+            val_loss, val_accuracy = (
+                (np.nan, np.nan) if validation is None else self._scorer.evaluate(served, validation)
+            )
+            if validation is not None and not np.isfinite(val_loss):
+                return False
+            self.rows.append(EpochMetrics(epoch, train_loss, val_loss, train_accuracy, val_accuracy, rate))
+            on_epoch(self.rows[-1])
+            if validation is None or val_loss < best_loss:
+                self.best[:] = self._optimiser.kept
+                self.best_epoch, best_loss, since = epoch, val_loss, 0
+                continue
+            since += 1
+            if config.early_stopping_patience is not None and since >= config.early_stopping_patience:
+                self.stopped = "early"
+                break
+        return True
+
+
+def logits(params: Params, config: FastGRNNConfig, features: F32) -> F32:
+    """Logits of features of shape (N, T, D), float32 (N, T)."""
+    n, steps, _ = features.shape
+    scorer = Scorer(config, steps)
+    flat = np.ascontiguousarray(features, np.float32).ravel()
+    ones = np.ones(n * steps, np.float32)
+    return scorer.logits(pack(params, scorer.layout), Split(flat, ones, ones, _EMPTY)).reshape(n, steps)

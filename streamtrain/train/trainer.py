@@ -1,0 +1,170 @@
+"""The guide's library: `TrainingDataset` and `Trainer`, under the guide's names."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from streamtrain.model.fastgrnn import FastGRNN
+from streamtrain.train.fit import logits
+from streamtrain.train.presets import TrainingConfig
+from streamtrain.train.stages import train as train_fully
+from streamtrain.types import F32, F64, Arrays, EpochMetrics, FastGRNNConfig
+
+_CONSTANT = 1e-8  # a standard deviation below this is a constant feature
+
+
+class TrainingDataset:
+    """Features, labels and, for distillation, a teacher's soft targets.
+
+    Parameters
+    ----------
+    features : (N, D) finite numbers
+    labels : (N,) numbers in 0..1
+        1.0 = the lightweight model was good enough.
+
+    Raises
+    ------
+    ValueError
+        If the set is empty, lengths differ, or a number is out of range; it names the first bad row.
+    """
+
+    def __init__(self, features: ArrayLike, labels: ArrayLike) -> None:
+        self.features: F32 = np.ascontiguousarray(features, np.float32)
+        self.labels: F32 = np.ascontiguousarray(labels, np.float32)
+        self.soft_targets: F32 | None = None
+        if self.features.ndim != 2 or self.features.size == 0:
+            raise ValueError(f"TrainingDataset: features have shape {self.features.shape}; expected (N ≥ 1, D ≥ 1)")
+        self._check_column("labels", self.labels)
+        bad = np.flatnonzero(~np.isfinite(self.features).all(axis=1))
+        if bad.size:
+            raise ValueError(f"TrainingDataset: features of row {bad[0]} hold NaN or Inf; expected finite numbers")
+
+    def _check_column(self, name: str, column: F32) -> None:
+        if column.shape != (len(self.features),):
+            raise ValueError(
+                f"TrainingDataset: {name} have shape {column.shape}; expected ({len(self.features)},), one a row"
+            )
+        bad = np.flatnonzero(~((column >= 0) & (column <= 1)))
+        if bad.size:
+            raise ValueError(f"TrainingDataset: {name}[{bad[0]}] is {column[bad[0]]}; expected a number in 0..1")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def with_soft_targets(self, soft_targets: ArrayLike) -> TrainingDataset:
+        """Copy of the set with a teacher's probabilities at the training's distillation temperature, (N,) in 0..1."""
+        column: F32 = np.ascontiguousarray(soft_targets, np.float32)
+        self._check_column("soft_targets", column)
+        copy = TrainingDataset(self.features, self.labels)
+        copy.soft_targets = column
+        return copy
+
+    def normalize(self) -> tuple[F64, F64]:
+        """Z-score the features in place; return means and standard deviations, (D,) each (1 where constant)."""
+        wide = self.features.astype(np.float64)
+        means, stds = wide.mean(axis=0), wide.std(axis=0)
+        stds = np.where(stds < _CONSTANT, 1.0, stds)
+        self.features = np.ascontiguousarray((wide - means) / stds, np.float32)
+        return means, stds
+
+    def split(self, validation_split: float, seed: int = 0) -> tuple[Arrays, Arrays]:
+        """Shuffle and cut into training and validation arrays; `validation_split` is the share of the second."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        n_train = len(self) - int(len(self) * validation_split)
+        return self._arrays(order[:n_train]), self._arrays(order[n_train:])
+
+    def _arrays(self, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Arrays:
+        teachers = None
+        if self.soft_targets is not None:
+            p = np.clip(self.soft_targets[rows].astype(np.float64), 1e-7, 1 - 1e-7)
+            teachers = np.log(p / (1 - p)).astype(np.float32)[:, None]
+        labels = self.labels[rows][:, None]
+        return Arrays(self.features[rows][:, None, :], labels, np.ones_like(labels), teachers)
+
+
+class Trainer:
+    """Trains a `FastGRNN` as the guide describes, with early stopping that restores the best weights.
+
+    Parameters
+    ----------
+    model_config : FastGRNNConfig
+    config : TrainingConfig, optional
+    seed : int
+        Decides the split and every shuffle.
+    """
+
+    def __init__(self, model_config: FastGRNNConfig, config: TrainingConfig | None = None, seed: int = 0) -> None:
+        self.model_config = model_config
+        self.config = TrainingConfig() if config is None else config
+        self.seed = seed
+        self._history: list[EpochMetrics] = []
+
+    def train(
+        self,
+        model: FastGRNN,
+        dataset: TrainingDataset,
+        on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
+    ) -> list[EpochMetrics]:
+        """Train `model` in place and return one row an epoch.
+
+        Raises
+        ------
+        ValueError
+            If model, configs and data do not fit together.
+        TrainingDivergedError
+            If the loss stays non-finite.
+        """
+        if model.config.input_dim != dataset.features.shape[1]:
+            raise ValueError(
+                f"Trainer: the model takes {model.config.input_dim} features, the data set has "
+                f"{dataset.features.shape[1]}; set FastGRNNConfig.input_dim"
+            )
+        if model.config != self.model_config:
+            raise ValueError(f"Trainer: made for {self.model_config}, but the model is {model.config}")
+        train, validation = dataset.split(self.config.validation_split, self.seed)
+        if self.config.enable_distillation and train.teachers is not None:
+            # Soft targets are probabilities at the temperature; the loss takes logits at temperature 1.
+            warm = train.teachers * np.float32(self.config.distillation_temperature)
+            train = Arrays(train.features, train.labels, train.weights, warm)
+        result = train_fully(model.params, model.config, self.config, train, validation, self.seed, on_epoch=on_epoch)
+        model.params = result.params
+        self._history = list(result.epochs)
+        return list(result.epochs)
+
+    def metrics_history(self) -> list[EpochMetrics]:
+        """Rows of the last training."""
+        return list(self._history)
+
+    def save_metrics(self, path: str | os.PathLike[str]) -> None:
+        """Write the rows of the last training as a JSON array."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps([asdict(row) for row in self._history], indent=2) + "\n")
+
+
+def generate_teacher_predictions(teacher: FastGRNN, features: ArrayLike, temperature: float) -> F32:
+    """Soft targets of a teacher: ``σ(z_teacher / temperature)``, the temperature dividing the logit.
+
+    Parameters
+    ----------
+    teacher : FastGRNN
+    features : (N, D) numbers
+    temperature : float
+        > 0.
+
+    Returns
+    -------
+    float32, (N,)
+    """
+    if not temperature > 0:
+        raise ValueError(f"generate_teacher_predictions: temperature is {temperature}; expected a number > 0")
+    rows: F32 = np.ascontiguousarray(features, np.float32)
+    z = logits(teacher.params, teacher.config, rows[:, None, :])[:, 0].astype(np.float64)
+    return (0.5 + 0.5 * np.tanh(z / (2 * temperature))).astype(np.float32)
