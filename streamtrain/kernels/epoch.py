@@ -11,13 +11,14 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from streamtrain.kernels.adam import adam, penalised_norm
 from streamtrain.kernels.cell import backward_sequence, backward_step, forward_sequence, forward_step
 from streamtrain.kernels.factors import Factored, contract_matrix, copy, expand_matrix
 from streamtrain.kernels.layout import Layout, Scratch
 from streamtrain.kernels.loss import distilled_loss, hard_loss
-from streamtrain.kernels.policy import entry
+from streamtrain.kernels.policy import DOUBLES, FLOATS, INPUT, entry
 from streamtrain.kernels.rounding import round_output, round_rows
 from streamtrain.kernels.shuffle import bits_for, shuffled
 from streamtrain.kernels.simd import LANES, ROW_BLOCK, load, prefetch, store
@@ -33,6 +34,13 @@ BETA1_POWER, BETA2_POWER, STEP, N_STATE = range(4)
 LOSS, RIGHT, WEIGHT, LARGEST_NORM, N_CLIPPED, N_REPORT = range(6)
 
 EVALUATION_BATCH = 64
+
+_EPOCH = types.int64(
+    *(FLOATS, FLOATS, FLOATS, FLOATS, INPUT, FLOATS),
+    *(INPUT, INPUT, INPUT, INPUT),
+    *(DOUBLES, DOUBLES, types.uint64, DOUBLES),
+)
+_SCORE = types.void(FLOATS, FLOATS, INPUT, INPUT, INPUT, types.float64, types.float64, FLOATS, DOUBLES)
 
 
 def training_scratch(layout: Layout, batch_size: int, rank: int) -> Scratch:
@@ -100,7 +108,7 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
     n_biases = size - n_weights
     recurrent_size = n_weights - w_recurrent
 
-    @entry
+    @entry(_EPOCH)
     def epoch(
         f: Any, m: Any, v: Any, p: Any, mask: Any, s: Any,
         x: Any, y: Any, w: Any, q: Any, hyper: Any, state: Any, key: Any, report: Any,
@@ -265,7 +273,7 @@ def scoring_kernel(n_features: int, hidden: int, steps: int) -> Any:
     ys, ws = scratch.y, scratch.w
     row_features = steps * n_features
 
-    @entry
+    @entry(_SCORE)
     def score(p: Any, s: Any, x: Any, y: Any, w: Any, nu: Any, zeta: Any, logits: Any, report: Any) -> None:
         n = len(y) // steps
         for first in range(0, n, EVALUATION_BATCH):

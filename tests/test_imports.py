@@ -1,0 +1,100 @@
+"""Imports point down only: the architecture of the README, enforced."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "streamtrain"
+
+# What each part may import of the package, beside itself.
+ALLOWED = {
+    "types": set(),
+    "kernels": set(),
+    "model": {"types", "kernels"},
+    "ingest": {"types"},
+    "dataset": {"types"},
+    "train": {"types", "model", "kernels"},
+    "judge": {"types"},
+    "publish": {"types", "model"},
+    "router": {"types", "model"},
+    "config": {"ingest.schema"},
+    "intake": {"types", "config", "ingest", "dataset", "train.presets"},
+    "cycle": {"types", "config", "intake", "ingest", "dataset", "model", "train", "judge", "publish", "router"},
+    "ops": {"types", "config", "intake", "ingest", "dataset", "publish"},
+    "daemon": {"types", "config", "cycle", "ingest.watch", "ops", "publish.errors", "publish.lock"},
+    "showcase": set(),
+}
+# The compiler must never be loaded by what reads logs or serves.
+WITHOUT_NUMBA = ["router.router", "router.load", "router.lines", "intake", "ops.status", "publish.registry", "cli"]
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                found.add("a relative import")
+            elif node.module == "streamtrain":
+                found.update(alias.name for alias in node.names)
+            elif (node.module or "").startswith("streamtrain."):
+                prefix = (node.module or "").removeprefix("streamtrain.")
+                found.update(
+                    f"{prefix}.{alias.name}" if (PACKAGE / prefix.replace(".", "/") / f"{alias.name}.py").exists()
+                    else prefix
+                    for alias in node.names
+                )  # fmt: skip
+        elif isinstance(node, ast.Import):
+            found.update(a.name.removeprefix("streamtrain.") for a in node.names if a.name.startswith("streamtrain"))
+    return found
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_imports_point_down(path):
+    part = part_of(dotted(path))
+    if part == "cli":
+        return
+    for name in imported(path) - {"__version__"}:
+        allowed = ALLOWED[part] | {part}
+        assert any(name == one or name.startswith(f"{one}.") for one in allowed), f"{dotted(path)} imports {name}"
+
+
+def test_every_part_has_a_rule():
+    assert {part_of(dotted(path)) for path in modules()} == {*ALLOWED, "cli"}
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if part_of(dotted(p)) == "kernels"], ids=dotted)
+def test_kernels_import_only_numba_numpy_and_the_standard_library(path):
+    outside = {"numpy", "numba", "llvmlite", "streamtrain"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            assert part_of(name) in outside | set(sys.stdlib_module_names), name
+
+
+@pytest.mark.parametrize("module", WITHOUT_NUMBA)
+def test_the_compiler_is_not_loaded(module):
+    code = f"import sys, streamtrain.{module}; sys.exit('numba' in sys.modules or 'llvmlite' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, streamtrain; sys.exit(bool({'numpy', 'numba', 'msgspec', 'yaml'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
