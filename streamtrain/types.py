@@ -286,7 +286,8 @@ class Source:
     oversize : bool
         `offset` lies inside a line that is longer than the limit and is being skipped.
     lost_bytes : int
-        Bytes after `offset` that were seen but can't be read any more, because no file carries them.
+        Bytes after `offset` that were seen but can't be read any more, because no file carries them (of a compressed
+        file, its size).
     """
 
     key: int
@@ -310,10 +311,14 @@ class SourceFile:
     device, inode, birth_ns : int
         Which file; `birth_ns` is 0 where the file system doesn't say.
     source : int
-        Key of its `Source`.
+        Key of its `Source`; 0 while it has none (empty, or not readable as a log).
     path : str
-    size, mtime_ns, ctime_ns : int
+    size : int
+        As last seen; compressed bytes if it is compressed.
+    mtime_ns, ctime_ns : int
         As they were when it was last read to its end; -1 while it was not.
+    compressed : bool
+        It is gzip.
     waiting : bool
         Its end is not a complete line yet.
     gone : bool
@@ -325,9 +330,10 @@ class SourceFile:
     birth_ns: int
     source: int
     path: str
-    size: int = -1
+    size: int = 0
     mtime_ns: int = -1
     ctime_ns: int = -1
+    compressed: bool = False
     waiting: bool = False
     gone: bool = False
 

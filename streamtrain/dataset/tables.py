@@ -1,0 +1,200 @@
+"""The tables of the state database, and opening it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from streamtrain.dataset.errors import StoreBusyError, StoreDamagedError, StoreError, StoreMissingError, StoreNewerError
+
+VERSION: Final = 1
+_APPLICATION: Final = 0x5354524E  # "STRN"
+
+# Everything that was read under one log schema belongs to it: samples of different schemas are never mixed, and going
+# back to an earlier schema finds its samples and offsets as they were left.
+_TABLES: Final = """
+CREATE TABLE schemas (
+    id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    used REAL NOT NULL
+);
+CREATE TABLE totals (
+    n_lines INTEGER NOT NULL,
+    n_samples INTEGER NOT NULL,
+    n_duplicates INTEGER NOT NULL,
+    n_quarantined INTEGER NOT NULL,
+    n_recognised INTEGER NOT NULL
+);
+INSERT INTO totals VALUES (0, 0, 0, 0, 0);
+CREATE TABLE facts (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE sources (
+    schema INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    path BLOB NOT NULL,
+    head_hash BLOB NOT NULL,
+    head_bytes INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    tail_hash BLOB NOT NULL,
+    tail_bytes INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    oversize INTEGER NOT NULL,
+    lost_bytes INTEGER NOT NULL,
+    seen REAL NOT NULL,
+    PRIMARY KEY (schema, key)
+) WITHOUT ROWID;
+CREATE TABLE files (
+    schema INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    birth_ns INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    path BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    compressed INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    gone INTEGER NOT NULL,
+    seen REAL NOT NULL,
+    PRIMARY KEY (schema, device, inode, birth_ns)
+) WITHOUT ROWID;
+-- Columns of samples as little-endian arrays. NULL stands for the usual case: groups equal to the keys, weights of 1,
+-- no teacher, no propensity. The features come last, so that the others are read without walking over them.
+CREATE TABLE chunks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    schema INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    dim INTEGER NOT NULL,
+    oldest REAL NOT NULL,
+    newest REAL NOT NULL,
+    keys BLOB NOT NULL,
+    timestamps BLOB NOT NULL,
+    labels BLOB NOT NULL,
+    groups BLOB,
+    weights BLOB,
+    teachers BLOB,
+    propensities BLOB,
+    features BLOB NOT NULL
+);
+CREATE INDEX chunks_by_schema ON chunks (schema, id);
+CREATE TABLE ranges (
+    chunk INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    stop INTEGER NOT NULL
+);
+CREATE INDEX ranges_by_chunk ON ranges (chunk);
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    schema INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    path BLOB NOT NULL,
+    offset INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    line BLOB NOT NULL
+);
+"""
+
+
+def connect(path: Path, readonly: bool) -> sqlite3.Connection:
+    """Open the database, and create it if need be and allowed.
+
+    Parameters
+    ----------
+    path : Path
+    readonly : bool
+        Never write, and work beside a process that does.
+
+    Returns
+    -------
+    sqlite3.Connection
+        In autocommit mode: transactions are begun and ended in so many words.
+
+    Raises
+    ------
+    StoreMissingError, StoreNewerError, StoreDamagedError, StoreError
+    """
+    if readonly and not path.exists():
+        raise StoreMissingError(f"open {path}: there is no state database yet; `ingest`, `once` or `run` creates it")
+    uri = f"file:{quote(str(path))}?mode={'ro' if readonly else 'rwc'}"
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+    except sqlite3.Error as error:
+        raise StoreError(f"open {path}: {error}; check that its directory exists and may be written") from error
+    try:
+        _prepare(connection, path, readonly)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise StoreError(f"open {path}: {error}; check free space and permissions") from error
+        raise StoreDamagedError(
+            f"open {path}: {error}; move it aside and it is rebuilt from the logs that are still there"
+        ) from error
+    except StoreError:
+        connection.close()
+        raise
+    return connection
+
+
+def lock(path: Path) -> int:
+    """Take the writer's lock, which goes with the process, however that ends.
+
+    Parameters
+    ----------
+    path : Path
+        The database; the lock is a file beside it.
+
+    Returns
+    -------
+    int
+        File descriptor; closing it releases the lock.
+
+    Raises
+    ------
+    StoreBusyError, StoreError
+    """
+    name = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StoreError(f"lock {name}: {error.strerror}; create its directory and let this user write") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StoreBusyError(
+            f"open {path}: another process has it open for writing; stop it, or name another state directory"
+        ) from error
+    return descriptor
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    if version > VERSION:
+        raise StoreNewerError(
+            f"open {path}: its format is version {version}, this program knows up to {VERSION}; upgrade the program"
+        )
+    if version and application != _APPLICATION:
+        raise StoreDamagedError(f"open {path}: it is the database of another program; name another state directory")
+    if readonly:
+        if not version:
+            raise StoreMissingError(f"open {path}: it is empty; `ingest`, `once` or `run` fills it")
+        return
+    connection.execute("PRAGMA journal_mode = WAL")
+    # In WAL mode a commit survives the death of the process either way; NORMAL leaves a power cut free to take back the
+    # last transactions, offsets and samples alike.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    if not version:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_TABLES}"
+            f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+        )

@@ -1,0 +1,216 @@
+"""Decoded rows → checked columns: the typed line of a schema, and what its values must be."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtrain.ingest import times
+from streamtrain.ingest.hashing import NO_TEXT, hash_offsets, hash_texts
+from streamtrain.ingest.schema import Schema, VectorField
+from streamtrain.types import F64, U64, Bools, Samples
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT_BYTES = 9  # a float64 in MessagePack: 0xcb and eight bytes, big-endian
+
+
+class Columns:
+    """Columns of one schema.
+
+    Parameters
+    ----------
+    schema : Schema
+    clock : callable
+        Seconds since the epoch, for lines without a time.
+
+    Attributes
+    ----------
+    line_type : type
+        The msgspec struct that a line is decoded into, made from the schema.
+    """
+
+    def __init__(self, schema: Schema, clock: Callable[[], float]) -> None:
+        self._schema = schema
+        self._clock = clock
+        self._dim = len(schema.feature_names)
+        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+        rename: dict[str, str] = {}
+        if isinstance(schema.features, VectorField):
+            fields.append(("x", Annotated[list[float], msgspec.Meta(min_length=self._dim, max_length=self._dim)]))
+            rename["x"] = schema.features.field
+            self._values: Callable[[Any], object] = attrgetter("x")
+            self._header_bytes = _array_header_bytes(self._dim)
+        else:
+            names = [f"x{index}" for index in range(self._dim)]
+            fields += [(name, float) for name in names]
+            rename |= dict(zip(names, schema.features, strict=True))
+            # attrgetter of one name gives a bare value, of several a tuple, which is encoded with a header.
+            self._values = attrgetter(*names)
+            self._header_bytes = 0 if self._dim == 1 else _array_header_bytes(self._dim)
+        fields.append(("y", bool | float))
+        rename["y"] = schema.label
+        for attribute, name, kind in (
+            ("t", schema.timestamp, float | str | None),
+            ("id", schema.id, str | int | None),
+            ("session", schema.session, str | int | None),
+            ("teacher", schema.teacher, float | None),
+            ("weight", schema.weight, float | None),
+            ("propensity", schema.propensity, float | None),
+        ):
+            if name is not None:
+                fields.append((attribute, kind, None))
+                rename[attribute] = name
+        self.line_type: type[Any] = msgspec.defstruct("Line", fields, rename=rename, gc=False)
+        self._pack = msgspec.msgpack.Encoder()
+
+    def samples(self, rows: list[Any], offsets: NDArray[np.int64], source: int) -> tuple[Samples, dict[int, str]]:
+        """Turn rows into columns and check them.
+
+        Parameters
+        ----------
+        rows : list of `line_type`, (N,)
+        offsets : int64, (N,)
+            Where each line starts in its source.
+        source : int
+            Key of the source.
+
+        Returns
+        -------
+        samples : Samples
+            Of the good rows.
+        wrong : dict of int to str
+            What is wrong with each of the others, by its index.
+        """
+        wrong: dict[int, str] = {}
+        features = self._features(rows, wrong)
+        labels = _float64([row.y for row in rows])
+        _check(wrong, self._schema.label, labels, _in_unit(labels), "true, false or a number in 0..1")
+        timestamps = self._timestamps(rows, wrong)
+        keys = _hashes(rows, "id", self._schema.id, hash_offsets(source, offsets))
+        groups = _hashes(rows, "session", self._schema.session, keys)
+        columns: list[NDArray[Any]] = [
+            features,
+            labels.astype(np.float32),
+            timestamps,
+            keys,
+            groups,
+            _numbers(rows, "weight", self._schema.weight, 1.0, _is_weight, "a finite number ≥ 0", wrong),
+            _numbers(rows, "teacher", self._schema.teacher, np.nan, _in_unit, "a number in 0..1", wrong),
+            _numbers(rows, "propensity", self._schema.propensity, np.nan, _is_propensity, "above 0, at most 1", wrong),
+        ]
+        if wrong:
+            good = np.ones(len(rows), np.bool_)
+            good[list(wrong)] = False
+            columns = [column[good] for column in columns]
+        return Samples(*columns), wrong
+
+    def _features(self, rows: list[Any], wrong: dict[int, str]) -> NDArray[np.float32]:
+        """Bring the features of all rows into one array, (N, D).
+
+        Through MessagePack, where a float64 always takes nine bytes, so that the encoded bytes can be read as an array:
+        that takes half the time of visiting every Python float.
+        """
+        packed = self._pack.encode(list(map(self._values, rows)))
+        stride = self._header_bytes + self._dim * _FLOAT_BYTES
+        cells = np.frombuffer(packed, np.uint8)[len(packed) - len(rows) * stride :].reshape(len(rows), stride)
+        cells = cells[:, self._header_bytes :].reshape(len(rows), self._dim, _FLOAT_BYTES)[:, :, 1:]
+        values = np.ascontiguousarray(cells).view(">f8").reshape(len(rows), self._dim)
+        usable = np.abs(values) <= _FLOAT32_MAX
+        if not usable.all():
+            names = self._schema.feature_names
+            for row in np.flatnonzero(~usable.all(axis=1)):
+                column = int(np.argmin(usable[row]))
+                wrong[int(row)] = f"{names[column]!r} is {values[row, column]:g}, which a 32-bit float can't hold"
+            values = np.where(usable, values, 0.0)
+        return values.astype(np.float32)
+
+    def _timestamps(self, rows: list[Any], wrong: dict[int, str]) -> F64:
+        name = self._schema.timestamp
+        if name is None:
+            return np.full(len(rows), self._clock())
+        values = [row.t for row in rows]
+        # Nearly always all are of one kind: that is tried, rather than asked of each.
+        kind = type(values[0]) if values else float
+        try:
+            seconds = times.from_texts(values) if kind is str else times.from_numbers(_float64(values))
+        except TypeError:
+            seconds = np.full(len(values), self._clock())
+            numbers = [index for index, value in enumerate(values) if isinstance(value, float)]
+            texts = [index for index, value in enumerate(values) if isinstance(value, str)]
+            seconds[numbers] = times.from_numbers(_float64([values[index] for index in numbers]))
+            seconds[texts] = times.from_texts([values[index] for index in texts])
+        for row in np.flatnonzero(np.isnan(seconds)):
+            wrong.setdefault(int(row), f"{name!r} is {_shown(values[row])}, expected {times.EXPECTED}")
+        return seconds
+
+
+def _hashes(rows: list[Any], attribute: str, name: str | None, default: U64) -> U64:
+    """Hash an identity of each row; where a row has none (or an empty one), the default stands."""
+    if name is None:
+        return default
+    values = list(map(attrgetter(attribute), rows))
+    try:
+        hashes = hash_texts(values)
+    except TypeError:
+        hashes = hash_texts(["" if value is None else str(value) for value in values])
+    return np.where(hashes == NO_TEXT, default, hashes)
+
+
+def _numbers(
+    rows: list[Any],
+    attribute: str,
+    name: str | None,
+    default: float,
+    valid: Callable[[F64], Bools],
+    expected: str,
+    wrong: dict[int, str],
+) -> NDArray[np.float32]:
+    """Bring an optional number of each row into a column, and check those that are there."""
+    if name is None:
+        return np.full(len(rows), default, np.float32)
+    given = list(map(attrgetter(attribute), rows))
+    values = _float64([np.nan if value is None else value for value in given])
+    # JSON has no NaN, so that it can stand for absence.
+    absent = np.isnan(values)
+    _check(wrong, name, values, absent | valid(values), expected)
+    return np.where(absent, default, values).astype(np.float32)
+
+
+def _check(wrong: dict[int, str], name: str, values: F64, good: Bools, expected: str) -> None:
+    if not good.all():
+        for row in np.flatnonzero(~good):
+            wrong.setdefault(int(row), f"{name!r} is {values[row]:g}, expected {expected}")
+
+
+def _float64(values: list[Any]) -> F64:
+    """Make an array of numbers; unlike NumPy, it never reads a text as one, but raises TypeError."""
+    return np.frombuffer(array("d", values), np.float64)
+
+
+def _in_unit(values: F64) -> Bools:
+    return (values >= 0.0) & (values <= 1.0)
+
+
+def _is_weight(values: F64) -> Bools:
+    return (values >= 0.0) & (values <= _FLOAT32_MAX)
+
+
+def _is_propensity(values: F64) -> Bools:
+    # Below float32's smallest normal number its inverse would not be finite.
+    return (values >= float(np.finfo(np.float32).tiny)) & (values <= 1.0)
+
+
+def _array_header_bytes(size: int) -> int:
+    """Length of the header of an array in MessagePack."""
+    return 1 if size < 16 else 3 if size < 1 << 16 else 5
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

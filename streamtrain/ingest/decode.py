@@ -1,0 +1,161 @@
+"""Lines → samples: one typed decode of a whole batch; bad lines are told apart only when there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamtrain.ingest.columns import Columns
+from streamtrain.ingest.hashing import Buffer
+from streamtrain.ingest.schema import Schema
+from streamtrain.types import Samples
+
+I64 = NDArray[np.int64]
+
+KEPT_BYTES = 4096
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_SINGLY = 16  # so many lines are decoded one by one rather than halved again
+_BLANK = b" \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is no sample: where it starts, why, and its first 4 KiB."""
+
+    offset: int
+    reason: str
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a batch of lines: each of the `n_lines` that aren't blank is in `samples` or in `bad`."""
+
+    samples: Samples
+    bad: tuple[BadLine, ...]
+    n_lines: int
+
+
+class Decoder:
+    """Decode the lines of one schema.
+
+    Parameters
+    ----------
+    schema : Schema
+    clock : callable
+        Seconds since the epoch, for lines without a time.
+    """
+
+    def __init__(self, schema: Schema, clock: Callable[[], float]) -> None:
+        self._columns = Columns(schema, clock)
+        self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._columns.line_type)
+
+    def decode_lines(self, data: Buffer, ends: I64, source: int, start: int) -> Decoded:
+        """Decode complete lines.
+
+        Parameters
+        ----------
+        data : bytes-like
+            Lines one after the other; only the last may lack its newline.
+        ends : int64, (L,)
+            Index of each line's newline in `data` (the length of `data` for a last line without).
+        source : int
+            Key of the source, which identifies lines without an id.
+        start : int
+            Offset of `data` in the source.
+
+        Returns
+        -------
+        Decoded
+        """
+        view = memoryview(data)
+        if start == 0 and view[:3] == _BYTE_ORDER_MARK:
+            view, ends, start = view[3:], ends - 3, 3
+        starts = np.empty_like(ends)
+        starts[:1] = 0
+        starts[1:] = ends[:-1] + 1
+        bad: list[tuple[int, str]] = []
+        rows = self._whole(view, starts, ends)
+        if rows is None:
+            rows, lines, bad = self._apart(view, starts, ends)
+            starts = starts[lines]
+        samples, wrong = self._columns.samples(rows, starts + start, source)
+        n_lines = len(rows) + len(bad)
+        bad += [(int(starts[row]), reason) for row, reason in wrong.items()]
+        bad.sort()
+        listed = tuple(BadLine(start + place, reason, _first_line(view, place)) for place, reason in bad)
+        return Decoded(samples, listed, n_lines)
+
+    def _whole(self, view: memoryview, starts: I64, ends: I64) -> list[Any] | None:
+        """Decode all lines in one go; None if that isn't certain to be one value for each line."""
+        if not len(ends):
+            return []
+        # msgspec lets a value run over several lines, and a line hold several. Where every line begins and ends with a
+        # brace there is none of the former ("}" and "{" never meet within a value); then their number tells the latter.
+        characters = np.frombuffer(view, np.uint8)
+        last = ends - 1
+        last = last - (characters[last] == ord("\r"))
+        if not (np.all(characters[starts] == ord("{")) and np.all(characters[last] == ord("}"))):
+            return None
+        try:
+            rows: list[Any] = self._json.decode_lines(view)
+        except _ERRORS:
+            return None
+        return rows if len(rows) == len(ends) else None
+
+    def _apart(self, view: memoryview, starts: I64, ends: I64) -> tuple[list[Any], I64, list[tuple[int, str]]]:
+        """Decode around bad lines: halves that decode whole are taken whole, small parts line by line.
+
+        Returns the rows, the line that each came from, and place and reason of each bad line.
+        """
+        rows: list[Any] = []
+        lines: list[int] = []
+        bad: list[tuple[int, str]] = []
+        parts = [(0, len(ends))]
+        while parts:
+            low, high = parts.pop()
+            if high - low <= _SINGLY:
+                for line in range(low, high):
+                    text = bytes(view[starts[line] : ends[line]])
+                    if not text.strip(_BLANK):
+                        continue
+                    try:
+                        rows.append(self._json.decode(text))
+                        lines.append(line)
+                    except _ERRORS as error:
+                        bad.append((int(starts[line]), _explain(error, text)))
+                continue
+            first = starts[low]
+            whole = None
+            if (low, high) != (0, len(ends)):
+                whole = self._whole(view[first : ends[high - 1] + 1], starts[low:high] - first, ends[low:high] - first)
+            if whole is None:
+                middle = (low + high) // 2
+                parts += [(middle, high), (low, middle)]
+            else:
+                rows += whole
+                lines += range(low, high)
+        return rows, np.array(lines, np.int64), bad
+
+
+def _first_line(view: memoryview, place: int) -> bytes:
+    return bytes(view[place : place + KEPT_BYTES]).partition(b"\n")[0].rstrip(b"\r")
+
+
+def _explain(error: Exception, text: bytes) -> str:
+    """Say what is wrong with a line, in terms of the log and not of the decoder."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8: {error.reason}"
+    if isinstance(error, msgspec.ValidationError):
+        return str(error).replace("`", "'").replace("$.", "")
+    if b"NaN" in text or b"Infinity" in text:
+        return "not JSON: NaN and Infinity are no JSON numbers; leave the line out or write a number"
+    return f"not JSON: {str(error).removeprefix('JSON is malformed: ')}"

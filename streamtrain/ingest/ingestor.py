@@ -1,0 +1,232 @@
+"""One pass over the logs: every complete line that was not read yet goes into the store, exactly once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamtrain.ingest.decode import Decoder
+from streamtrain.ingest.identity import NotReadableError, OpenLog
+from streamtrain.ingest.pile import Pile
+from streamtrain.ingest.reading import FileReader, look_of
+from streamtrain.ingest.recognise import StoppedError
+from streamtrain.ingest.register import Register, StateStore
+from streamtrain.ingest.scan import EXCLUDE, INCLUDE, Chosen, scan
+from streamtrain.ingest.schema import Schema
+from streamtrain.ingest.tail import MAX_LINE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How logs are read.
+
+    Attributes
+    ----------
+    directory : Path
+        Where they are, with its sub-directories.
+    include, exclude : tuple of str
+        Patterns of the shell, see `scan`.
+    max_line_bytes : int
+        A longer line is quarantined, and never held whole.
+    commit_bytes : int
+        Read about so much before a commit.
+    idle_timeout_s : float or None
+        A last line without a newline is accepted, if it is a valid record, when its file did not change for so long.
+    """
+
+    directory: Path
+    include: tuple[str, ...] = INCLUDE
+    exclude: tuple[str, ...] = EXCLUDE
+    max_line_bytes: int = MAX_LINE_BYTES
+    commit_bytes: int = 4 << 20
+    idle_timeout_s: float | None = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What a pass did.
+
+    Attributes
+    ----------
+    lines : int
+        Complete lines read; each is one of the next three.
+    samples, duplicates, quarantined : int
+    pending : int
+        Files whose last line has no end yet, and is waited for.
+    recognised : int
+        Files found to be copies of what was read before.
+    n_lost, lost_bytes : int
+        Sources that disappeared before they were read to their end (in all, not in this pass), and the bytes known of.
+    refused : tuple of (str, str)
+        Paths that were left alone, and why.
+    """
+
+    lines: int
+    samples: int
+    duplicates: int
+    quarantined: int
+    pending: int
+    recognised: int
+    n_lost: int
+    lost_bytes: int
+    refused: tuple[tuple[str, str], ...]
+
+
+class Ingestor:
+    """Read the logs of one directory into one store.
+
+    Parameters
+    ----------
+    store : StateStore
+    schema : Schema
+    options : IngestOptions
+    clock : callable
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self, store: StateStore, schema: Schema, options: IngestOptions, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._options = options
+        self._clock = clock
+        self._register = Register(store)
+        self._pile = Pile(len(schema.feature_names))
+        self._reader = FileReader(
+            self._register,
+            self._pile,
+            Decoder(schema, clock),
+            clock,
+            max_line_bytes=options.max_line_bytes,
+            commit_bytes=options.commit_bytes,
+            idle_timeout_s=options.idle_timeout_s,
+        )
+        self._chosen = Chosen(options.include, options.exclude)
+        self._unfinished = False
+
+    def run(
+        self, should_stop: Callable[[], bool] = lambda: False, progress: Callable[[], None] = lambda: None
+    ) -> IngestReport:
+        """Read everything that is there and was not read yet.
+
+        Files that have not changed since they were read are not opened. What was read is committed every few MiB and at
+        the end; after an error, what was not committed is read again by the next call.
+
+        Parameters
+        ----------
+        should_stop : callable
+            Asked after each block; True commits what was read so far and returns.
+        progress : callable
+            Called after each block of real progress.
+
+        Returns
+        -------
+        IngestReport
+
+        Raises
+        ------
+        Exception
+            Whatever `store.commit` raises.
+        """
+        if self._unfinished:
+            self._register.reload()
+            self._pile.clear()
+            self._reader.reset()
+        self._unfinished = True
+
+        def go_on() -> bool:
+            progress()
+            return not should_stop()
+
+        tally = _Tally()
+
+        def commit() -> None:
+            batch = self._pile.take(*self._register.changes())
+            committed = self._store.commit(batch)
+            tally.lines += batch.n_lines
+            tally.samples += committed.n_samples
+            tally.duplicates += committed.n_duplicates
+            tally.quarantined += batch.n_quarantined
+            tally.recognised += batch.n_recognised
+
+        options = self._options
+        listing = scan(options.directory, options.include, options.exclude)
+        refused = list(listing.refused)
+        stopped = False
+        for found in listing.files:
+            if self._reader.settled(found.look):
+                continue
+            if should_stop():
+                stopped = True
+                break
+            try:
+                with OpenLog(found.path) as log:
+                    self._reader.read(log, go_on, commit)
+            except FileNotFoundError:
+                continue  # renamed or deleted since the scan; the next one tells which
+            except NotReadableError as error:
+                refused.append((found.path, str(error)))
+            except StoppedError:
+                stopped = True
+                break
+        if listing.complete and not stopped:
+            self._register.put_absent(
+                {(found.look.device, found.look.inode) for found in listing.files}, self._would_find
+            )
+        if not self._pile.empty or self._register.worth_committing:
+            commit()
+        self._unfinished = False
+        lost = self._register.lost()
+        return IngestReport(
+            lines=tally.lines,
+            samples=tally.samples,
+            duplicates=tally.duplicates,
+            quarantined=tally.quarantined,
+            pending=sum(file.waiting for file in self._register.files()),
+            recognised=tally.recognised,
+            n_lost=len(lost),
+            lost_bytes=sum(lost),
+            refused=tuple(refused),
+        )
+
+    def lag(self) -> tuple[int, float]:
+        """Measure what is there and not read yet, by looking at sizes only.
+
+        Returns
+        -------
+        n_bytes : int
+            Compressed bytes where a file is compressed. A last line without an end is not counted once it was seen.
+        seconds : float
+            Since the longest unread file was last written; 0 when there is none.
+        """
+        options = self._options
+        n_bytes, oldest = 0, None
+        for found in scan(options.directory, options.include, options.exclude).files:
+            file = self._register.present(found.look)
+            if file is not None and look_of(file) == found.look:
+                continue
+            unread = found.look.size
+            if file is not None and not file.compressed:
+                source = self._register.source(file.source)
+                offset = 0 if source is None else source.offset
+                unread = unread - offset if unread >= offset else unread
+            if unread:
+                n_bytes += unread
+                oldest = found.look.mtime_ns if oldest is None else min(oldest, found.look.mtime_ns)
+        return n_bytes, 0.0 if oldest is None else max(0.0, self._clock() - oldest / 1e9)
+
+    def _would_find(self, path: str) -> bool:
+        """Tell whether a file that was seen at a path once is looked for by this ingestor, and not by another."""
+        root = f"{self._options.directory}/"
+        return path.startswith(root) and self._chosen.would_find(path[len(root) :])
+
+
+@dataclass(slots=True)
+class _Tally:
+    lines: int = 0
+    samples: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    recognised: int = 0

@@ -1,0 +1,95 @@
+"""What was read and not committed yet."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Final
+
+import numpy as np
+
+from streamtrain.ingest.decode import Decoded
+from streamtrain.types import Batch, InputRange, Quarantined, Samples, Source, SourceFile
+
+_EXAMPLES: Final = 1000  # quarantined lines kept of one commit; all are counted
+
+
+class Pile:
+    """Collect samples and bad lines of many blocks and files.
+
+    Parameters
+    ----------
+    dim : int
+        Number of features D.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Bytes read since the last `take`.
+    n_recognised : int
+        Files recognised since the last `take`.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self._dim = dim
+        self.clear()
+
+    def clear(self) -> None:
+        """Throw everything away."""
+        self._samples: list[Samples] = []
+        self._ranges: list[InputRange] = []
+        self._quarantined: list[Quarantined] = []
+        self._n_lines = 0
+        self._n_quarantined = 0
+        self.n_recognised = 0
+        self.n_bytes = 0
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was read or recognised."""
+        return not (self.n_bytes or self._n_lines or self.n_recognised)
+
+    def add(self, source: Source, start: int, end: int, decoded: Decoded) -> None:
+        """Add the lines of the bytes [start, end) of a source."""
+        key = f"{source.key:016x}"
+        last = self._ranges[-1] if self._ranges else None
+        if len(decoded.samples.keys):
+            self._samples.append(decoded.samples)
+            if last is not None and last.source == key and last.end == start:
+                self._ranges[-1] = InputRange(key, source.path, last.start, end)
+            else:
+                self._ranges.append(InputRange(key, source.path, start, end))
+        self._n_lines += decoded.n_lines - len(decoded.bad)
+        for bad in decoded.bad:
+            self.add_bad(Quarantined(source.key, source.path, bad.offset, bad.reason, bad.line))
+        self.n_bytes += end - start
+
+    def add_bad(self, line: Quarantined) -> None:
+        """Add a line that is no sample."""
+        self._n_lines += 1
+        self._n_quarantined += 1
+        if len(self._quarantined) < _EXAMPLES:
+            self._quarantined.append(line)
+
+    def take(self, sources: tuple[Source, ...], files: tuple[SourceFile, ...]) -> Batch:
+        """Make a batch of everything collected, and begin anew."""
+        batch = Batch(
+            samples=self._joined(),
+            ranges=tuple(self._ranges),
+            sources=sources,
+            files=files,
+            quarantined=tuple(self._quarantined),
+            n_lines=self._n_lines,
+            n_quarantined=self._n_quarantined,
+            n_recognised=self.n_recognised,
+        )
+        self.clear()
+        return batch
+
+    def _joined(self) -> Samples:
+        if len(self._samples) == 1:
+            return self._samples[0]
+        if not self._samples:
+            none, keys = np.empty(0, np.float32), np.empty(0, np.uint64)
+            return Samples(np.empty((0, self._dim), np.float32), none, np.empty(0), keys, keys, none, none, none)
+        names = [column.name for column in fields(Samples)]
+        return Samples(**{name: np.concatenate([getattr(part, name) for part in self._samples]) for name in names})

@@ -1,0 +1,214 @@
+"""One file from where it was left to its present end: blocks → decoder → pile, and with them the source's state."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from streamtrain.ingest.decode import KEPT_BYTES, Decoder
+from streamtrain.ingest.hashing import digest
+from streamtrain.ingest.identity import EDGE_BYTES, Look, OpenLog
+from streamtrain.ingest.pile import Pile
+from streamtrain.ingest.recognise import Place, Recogniser
+from streamtrain.ingest.register import Register
+from streamtrain.ingest.tail import BLOCK_BYTES, GZIP, Block, DamagedLogError, LineReader
+from streamtrain.types import Quarantined, SourceFile
+
+# A file can change again within one tick of the clock that stamps it, and neither size nor time need show it.
+_SAME_TICK_NS: Final = 50_000_000
+_FOREIGN: Final = {
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zX": "xz",
+    b"BZh": "bzip2",
+    b"PK\x03\x04": "zip",
+    b"PAR1": "Parquet",
+    b"SQLite format 3\0": "SQLite",
+}
+
+
+class FileReader:
+    """Read files on.
+
+    Parameters
+    ----------
+    register : Register
+    pile : Pile
+        Where samples and bad lines go.
+    decoder : Decoder
+    clock : callable
+        Seconds since the epoch.
+    max_line_bytes, commit_bytes : int
+    idle_timeout_s : float or None
+        As in `IngestOptions`.
+    """
+
+    def __init__(
+        self,
+        register: Register,
+        pile: Pile,
+        decoder: Decoder,
+        clock: Callable[[], float],
+        *,
+        max_line_bytes: int,
+        commit_bytes: int,
+        idle_timeout_s: float | None,
+    ) -> None:
+        self._register = register
+        self._recogniser = Recogniser(register, clock)
+        self._pile = pile
+        self._decoder = decoder
+        self._clock = clock
+        self._max_line_bytes = max_line_bytes
+        self._commit_bytes = commit_bytes
+        self._idle_timeout_s = idle_timeout_s
+        self._lines = LineReader(bytearray(max_line_bytes + BLOCK_BYTES), max_line_bytes)
+        self.reset()
+
+    def reset(self) -> None:
+        """Trust only what the register says of which files need no look."""
+        self._settled = {
+            (file.device, file.inode): look_of(file) for file in self._register.files() if not file.waiting
+        }
+
+    def settled(self, look: Look) -> bool:
+        """Tell whether a file was read to its end and has not changed since."""
+        return self._settled.get((look.device, look.inode)) == look
+
+    def read(self, log: OpenLog, go_on: Callable[[], bool], commit: Callable[[], None]) -> None:
+        """Read an open file to the end that it had when it was opened.
+
+        Parameters
+        ----------
+        log : OpenLog
+        go_on : callable
+            Asked after each block; False leaves the rest for later.
+        commit : callable
+            Called whenever enough was read; takes the pile.
+
+        Raises
+        ------
+        NotReadableError, StoppedError
+        """
+        begin = log.read_at(0, 16)
+        file = SourceFile(
+            device=log.identity.device,
+            inode=log.identity.inode,
+            birth_ns=log.identity.birth_ns,
+            source=0,
+            path=log.path,
+            size=log.look.size,
+            compressed=begin.startswith(GZIP),
+        )
+        foreign = next((name for magic, name in _FOREIGN.items() if begin.startswith(magic)), None)
+        if foreign is not None:
+            self._reject(log, None, f"this is {foreign}; expected JSON Lines, plain or gzip")
+            self._settle(log, file)
+            return
+        cursor = None
+        try:
+            finding = self._recogniser.find(log, file.compressed, go_on)
+            if finding.place is None:
+                self._settle(log, file, again=finding.undecided)
+                return
+            self._pile.n_recognised += finding.recognised
+            cursor = _Cursor(finding.place, log.path)
+            file = replace(file, source=cursor.source.key)
+            self._register.put_source(cursor.source)
+            self._register.put_file(file)
+            stream = finding.place.stream
+            for block in self._lines.blocks(stream, cursor.source.offset, cursor.source.oversize):
+                self._take(cursor, block)
+                if self._pile.n_bytes >= self._commit_bytes:
+                    commit()
+                if not go_on():
+                    return
+        except DamagedLogError as error:
+            self._reject(log, cursor, str(error))
+            self._settle(log, file)
+            return
+        if file.compressed:
+            self._settle(log, file, waiting=not stream.ended)
+        else:
+            self._end(log, file, cursor)
+
+    def _take(self, cursor: _Cursor, block: Block) -> None:
+        """Decode a block into the pile and move the cursor past it."""
+        source, start = cursor.source, block.start
+        if block.ends is not None:
+            decoded = self._decoder.decode_lines(block.data, block.ends, source.key, start)
+            self._pile.add(source, start, start + len(block.data), decoded)
+        else:
+            if block.first:
+                reason = f"longer than {self._max_line_bytes} bytes"
+                self._pile.add_bad(Quarantined(source.key, source.path, start, reason, bytes(block.data[:KEPT_BYTES])))
+            self._pile.n_bytes += len(block.data)
+        cursor.advance(block.data, oversize=block.ends is None and not block.last)
+        self._register.put_source(cursor.source)
+
+    def _end(self, log: OpenLog, file: SourceFile, cursor: _Cursor) -> None:
+        """Deal with what follows a plain file's last newline: wait for its end, or take it if none seems to come."""
+        rest = self._lines.rest
+        if cursor.source.oversize or not rest.strip():
+            self._settle(log, file)
+            return
+        idle_s = self._clock() - log.look.mtime_ns / 1e9
+        due = self._idle_timeout_s is not None and idle_s >= self._idle_timeout_s
+        if due:
+            ends = np.array([len(rest)], np.int64)
+            offset = cursor.source.offset
+            if not self._decoder.decode_lines(rest, ends, cursor.source.key, offset).bad:
+                self._take(cursor, Block(offset, memoryview(rest), ends))
+                self._settle(log, file)
+                return
+        self._settle(log, file, waiting=True, again=self._idle_timeout_s is not None and not due)
+
+    def _reject(self, log: OpenLog, cursor: _Cursor | None, reason: str) -> None:
+        """Note once that a file, or what is left of it, can't be read as a log."""
+        key, offset = (0, 0) if cursor is None else (cursor.source.key, cursor.source.offset)
+        self._pile.add_bad(Quarantined(key, log.path, offset, reason, b""))
+
+    def _settle(self, log: OpenLog, file: SourceFile, *, waiting: bool = False, again: bool = False) -> None:
+        """Note that a file was read to its end, and need not be opened before it changes (unless `again`)."""
+        look = log.look
+        age_ns = self._clock() * 1e9 - max(look.mtime_ns, look.ctime_ns)
+        if age_ns >= _SAME_TICK_NS:
+            file = replace(file, mtime_ns=look.mtime_ns, ctime_ns=look.ctime_ns)
+            if not again:
+                self._settled[look.device, look.inode] = look
+        self._register.put_file(replace(file, waiting=waiting))
+
+
+class _Cursor:
+    """Where reading a source has got to."""
+
+    def __init__(self, place: Place, path: str) -> None:
+        self.source = replace(place.source, path=path)
+        self._head = place.head
+        self._tail = place.tail
+
+    def advance(self, data: memoryview, *, oversize: bool) -> None:
+        """Move past some bytes."""
+        source = self.source
+        head_bytes = len(self._head)
+        if head_bytes < EDGE_BYTES:
+            self._head += bytes(data[: EDGE_BYTES - head_bytes])
+        self._tail = (self._tail + bytes(data[-EDGE_BYTES:]))[-EDGE_BYTES:]
+        self.source = replace(
+            source,
+            head_hash=digest(self._head) if len(self._head) > head_bytes else source.head_hash,
+            head_bytes=len(self._head),
+            offset=source.offset + len(data),
+            tail_hash=digest(self._tail),
+            tail_bytes=len(self._tail),
+            checksum=zlib.crc32(data, source.checksum),
+            oversize=oversize,
+        )
+
+
+def look_of(file: SourceFile) -> Look:
+    """Look at a file as it was when it was last read to its end."""
+    return Look(file.device, file.inode, file.size, file.mtime_ns, file.ctime_ns)

@@ -1,0 +1,259 @@
+"""Which source does this file carry? The one it carried before, one known under another name, or a new one.
+
+A file is first looked up by its identity. If what lies before the offset is no longer what was read (it was truncated,
+rewritten, or its inode given out again), or the file was never seen, its content decides: a copy, a re-dropped file and
+the `.gz` of a rotated one begin with everything that was read of their source, and continue it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from streamtrain.ingest.hashing import digest
+from streamtrain.ingest.identity import EDGE_BYTES, FileIdentity, NotReadableError, OpenLog
+from streamtrain.ingest.register import Register
+from streamtrain.ingest.tail import ByteStream, GzipStream, PlainStream
+from streamtrain.types import Source
+
+QUIET_S: Final = 10.0  # a file that did not grow for so long is not being copied any more
+_WALK_BYTES: Final = 1 << 18
+
+
+class StoppedError(Exception):
+    """The caller asked to stop; nothing was decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A source, ready to be read on.
+
+    Attributes
+    ----------
+    source : Source
+    stream : ByteStream
+        At the source's offset.
+    head, tail : bytes
+        The first and the last bytes before the offset, up to 1 KiB each.
+    """
+
+    source: Source
+    stream: ByteStream
+    head: bytes
+    tail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a file turned out to be.
+
+    Attributes
+    ----------
+    place : Place or None
+        None where there is nothing to read: it is empty, or so far only repeats what was read elsewhere.
+    recognised : bool
+        It carries a source that was known under another name.
+    undecided : bool
+        It may be a copy in the making: look again even if it doesn't change.
+    """
+
+    place: Place | None
+    recognised: bool = False
+    undecided: bool = False
+
+
+class Recogniser:
+    """Find the source of a file.
+
+    Parameters
+    ----------
+    register : Register
+    clock : callable
+        Seconds since the epoch.
+    """
+
+    def __init__(self, register: Register, clock: Callable[[], float]) -> None:
+        self._register = register
+        self._clock = clock
+        # How much of a growing copy was compared with its original already.
+        self._compared: dict[tuple[FileIdentity, int], int] = {}
+
+    def find(self, log: OpenLog, compressed: bool, go_on: Callable[[], bool]) -> Finding:
+        """Find the source of an open file.
+
+        Parameters
+        ----------
+        log : OpenLog
+        compressed : bool
+            It is gzip.
+        go_on : callable
+            Asked now and then on a long comparison; False ends it.
+
+        Returns
+        -------
+        Finding
+
+        Raises
+        ------
+        StoppedError, NotReadableError, DamagedLogError
+        """
+        known = self._register.file(log.identity)
+        source = None if known is None else self._register.source(known.source)
+        if source is not None and source.offset:
+            place = self._resume(log, compressed, source, go_on)
+            if place is not None:
+                return Finding(place)
+        stream = _stream(log, compressed)
+        buffer = memoryview(bytearray(EDGE_BYTES))
+        head = bytes(buffer[: stream.read_into(buffer)])
+        if not head or (compressed and len(head) < EDGE_BYTES and not stream.ended):
+            return Finding(None)
+        candidates = self._register.candidates(head)
+        place, reached = self._longest(log, compressed, candidates, go_on)
+        if place is not None:
+            return Finding(place, recognised=True)
+        longer = [candidate for candidate in candidates if candidate.offset > reached]
+        if longer:
+            finding = self._maybe_copy(log, compressed, longer, reached, go_on)
+            if finding is not None:
+                return finding
+        if source is None or source.offset:
+            source = self._register.new_source(log, head)
+        return Finding(Place(source, _stream(log, compressed), b"", b""))
+
+    def _resume(self, log: OpenLog, compressed: bool, source: Source, go_on: Callable[[], bool]) -> Place | None:
+        """Go on where this file was left, if what was read is still there."""
+        if compressed:
+            stream = GzipStream(log)
+            for step in _walk(stream, [source.offset], go_on):
+                if step.is_at(source):
+                    return Place(source, stream, step.head, step.tail)
+            return None
+        if log.look.size < source.offset:
+            return None
+        head = log.read_at(0, source.head_bytes)
+        tail = log.read_at(source.offset - source.tail_bytes, source.tail_bytes)
+        if digest(head) != source.head_hash or digest(tail) != source.tail_hash:
+            return None
+        return Place(source, PlainStream(log, source.offset), head, tail)
+
+    def _longest(
+        self, log: OpenLog, compressed: bool, candidates: Sequence[Source], go_on: Callable[[], bool]
+    ) -> tuple[Place | None, int]:
+        """Find the source of which this content continues the most; also how long the content is, as far as known."""
+        if not compressed:
+            # Most only share the head; the bytes before their offset tell without reading all that lies between.
+            likely = [
+                source
+                for source in candidates
+                if source.offset <= log.look.size
+                and digest(log.read_at(source.offset - source.tail_bytes, source.tail_bytes)) == source.tail_hash
+            ]
+        else:
+            likely = list(candidates)
+        stream = _stream(log, compressed)
+        best: tuple[Source, _Step] | None = None
+        position = 0
+        for step in _walk(stream, sorted({source.offset for source in likely}), go_on):
+            position = step.offset
+            best = next(((source, step) for source in likely if step.is_at(source)), best)
+        reached = position if compressed else log.look.size
+        if best is None:
+            return None, reached
+        source, found = best
+        if not compressed:
+            stream = PlainStream(log, source.offset)
+        elif position != source.offset:
+            stream = GzipStream(log)
+            for _ in _walk(stream, [source.offset], go_on):
+                pass
+        return Place(source, stream, found.head, found.tail), reached
+
+    def _maybe_copy(
+        self, log: OpenLog, compressed: bool, longer: Sequence[Source], size: int, go_on: Callable[[], bool]
+    ) -> Finding | None:
+        """Tell whether this is the beginning of something read already: a copy in the making, or cut short."""
+        undecided = False
+        for source in longer:
+            same = self._compare(log, compressed, source, size, go_on)
+            if same:
+                return Finding(None)
+            undecided |= same is None
+        quiet_s = self._clock() - log.look.mtime_ns / 1e9
+        return Finding(None, undecided=True) if undecided and 0.0 <= quiet_s < QUIET_S else None
+
+    def _compare(
+        self, log: OpenLog, compressed: bool, source: Source, size: int, go_on: Callable[[], bool]
+    ) -> bool | None:
+        """Compare with a file that carries the source; None if there is none to read."""
+        for file in self._register.carriers(source):
+            try:
+                with OpenLog(file.path) as original:
+                    if original.identity != FileIdentity(file.device, file.inode, file.birth_ns):
+                        continue
+                    if file.compressed or compressed:
+                        return _same(_stream(log, compressed), _stream(original, file.compressed), go_on)
+                    done = self._compared.pop((log.identity, source.key), 0)
+                    same = _same(PlainStream(log, done), PlainStream(original, done), go_on)
+                    if same:
+                        self._compared[log.identity, source.key] = size
+                    return same
+            except (FileNotFoundError, NotReadableError):
+                continue
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What lies before an offset."""
+
+    offset: int
+    checksum: int
+    head: bytes
+    tail: bytes
+
+    def is_at(self, source: Source) -> bool:
+        return (
+            self.offset == source.offset
+            and self.checksum == source.checksum
+            and digest(self.head[: source.head_bytes]) == source.head_hash
+            and digest(self.tail[len(self.tail) - source.tail_bytes :]) == source.tail_hash
+        )
+
+
+def _stream(log: OpenLog, compressed: bool) -> ByteStream:
+    return GzipStream(log) if compressed else PlainStream(log, 0)
+
+
+def _walk(stream: ByteStream, offsets: Sequence[int], go_on: Callable[[], bool]) -> Iterator[_Step]:
+    """Read from the start through ascending offsets; a last step, wherever the stream ends before them."""
+    buffer = memoryview(bytearray(min(_WALK_BYTES, max(offsets, default=0))))
+    position, checksum, head, tail = 0, 0, b"", b""
+    for offset in offsets:
+        while position < offset:
+            if not go_on():
+                raise StoppedError
+            n = stream.read_into(buffer[: offset - position])
+            if not n:
+                yield _Step(position, checksum, head, tail)
+                return
+            piece = buffer[:n]
+            checksum = zlib.crc32(piece, checksum)
+            if len(head) < EDGE_BYTES:
+                head += bytes(piece[: EDGE_BYTES - len(head)])
+            tail = (tail + bytes(piece[-EDGE_BYTES:]))[-EDGE_BYTES:]
+            position += n
+        yield _Step(position, checksum, head, tail)
+
+
+def _same(stream: ByteStream, other: ByteStream, go_on: Callable[[], bool]) -> bool:
+    """Tell whether all of one stream is the beginning of another."""
+    buffer, others = memoryview(bytearray(_WALK_BYTES)), memoryview(bytearray(_WALK_BYTES))
+    while n := stream.read_into(buffer):
+        if not go_on():
+            raise StoppedError
+        if other.read_into(others[:n]) != n or buffer[:n] != others[:n]:
+            return False
+    return True

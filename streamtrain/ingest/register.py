@@ -1,0 +1,188 @@
+"""Which file carries which source, and how far each was read: what is committed, and what is about to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from streamtrain.ingest.hashing import digest
+from streamtrain.ingest.identity import FileIdentity, Look, OpenLog, source_key
+from streamtrain.types import Batch, Committed, Source, SourceFile
+
+_MANY_FILES = 256
+
+
+class StateStore(Protocol):
+    """What ingestion asks of the state database."""
+
+    def commit(self, batch: Batch) -> Committed:
+        """Write all of a batch, or nothing."""
+
+    def sources(self) -> Sequence[Source]:
+        """Every source."""
+
+    def files(self) -> Sequence[SourceFile]:
+        """Every file."""
+
+
+class Register:
+    """Sources and files in memory.
+
+    Parameters
+    ----------
+    store : StateStore
+        Where they are read from, at once and at `reload`.
+    """
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self.reload()
+
+    def reload(self) -> None:
+        """Forget everything that was not committed."""
+        self._sources = {source.key: source for source in self._store.sources()}
+        self._files: dict[FileIdentity, SourceFile] = {}
+        self._present: dict[tuple[int, int], SourceFile] = {}
+        self._carriers: dict[int, dict[FileIdentity, SourceFile]] = {}
+        self._heads: dict[int, dict[bytes, set[int]]] = {}
+        for source in self._sources.values():
+            self._note_head(source)
+        for file in self._store.files():
+            self._note_file(file)
+        self._changed_sources: dict[int, Source] = {}
+        self._changed_files: dict[FileIdentity, SourceFile] = {}
+
+    def changes(self) -> tuple[tuple[Source, ...], tuple[SourceFile, ...]]:
+        """Take what changed since the last call; it counts as committed from here on."""
+        changes = tuple(self._changed_sources.values()), tuple(self._changed_files.values())
+        self._changed_sources, self._changed_files = {}, {}
+        return changes
+
+    @property
+    def worth_committing(self) -> bool:
+        """Something changed that a later run would not find out by itself with little effort."""
+        if self._changed_sources or len(self._changed_files) > _MANY_FILES:
+            return True
+        return any(file.compressed or file.gone or not file.source for file in self._changed_files.values())
+
+    def source(self, key: int) -> Source | None:
+        """Look up a source; None for key 0 or one that was forgotten."""
+        return self._sources.get(key)
+
+    def file(self, identity: FileIdentity) -> SourceFile | None:
+        """Look up a file that was seen before."""
+        return self._files.get(identity)
+
+    def present(self, look: Look) -> SourceFile | None:
+        """Look up a file by what a scan knows of it."""
+        return self._present.get((look.device, look.inode))
+
+    def files(self) -> list[SourceFile]:
+        """List the files that are there."""
+        return list(self._present.values())
+
+    def lost(self) -> list[int]:
+        """List the bytes that are known to be missing, for each source that disappeared unread."""
+        return [source.lost_bytes for source in self._sources.values() if source.lost_bytes]
+
+    def carriers(self, source: Source) -> list[SourceFile]:
+        """List the files that are there and carry a source."""
+        return [file for file in self._carriers.get(source.key, {}).values() if not file.gone]
+
+    def candidates(self, head: bytes) -> list[Source]:
+        """List sources that were read at least a little and begin like this content, the shortest first."""
+        keys: set[int] = set()
+        for size, keys_of in self._heads.items():
+            if size <= len(head):
+                keys |= keys_of.get(digest(head[:size]), set())
+        return sorted((self._sources[key] for key in keys), key=lambda source: source.offset)
+
+    def new_source(self, log: OpenLog, head: bytes) -> Source:
+        """Begin a source, of which nothing has been read."""
+        attempt = 0
+        while not (key := source_key(log.identity, head, attempt)) or key in self._sources:
+            attempt += 1
+        source = Source(key=key, path=log.path, head_hash=b"", head_bytes=0)
+        self.put_source(source)
+        return source
+
+    def put_source(self, source: Source) -> None:
+        """Note the new state of a source."""
+        before = self._sources.get(source.key)
+        if before == source:
+            return
+        if before is not None and before.head_bytes != source.head_bytes:
+            self._drop_head(before)
+        self._sources[source.key] = source
+        self._note_head(source)
+        self._changed_sources[source.key] = source
+
+    def put_file(self, file: SourceFile) -> None:
+        """Note the new state of a file, and whether what it carried before is lost with it."""
+        identity = FileIdentity(file.device, file.inode, file.birth_ns)
+        before = self._files.get(identity)
+        if before == file:
+            return
+        there = self._present.get((file.device, file.inode))
+        if there is not None and there.birth_ns != file.birth_ns and not file.gone:
+            # The inode was given out again: the file that had it is gone.
+            self.put_file(replace(there, gone=True))
+        self._note_file(file)
+        self._changed_files[identity] = file
+        if before is not None and (before.source != file.source or file.gone):
+            self._note_loss(before)
+        source = self._sources.get(file.source)
+        if source is not None and not file.gone and source.lost_bytes:
+            self.put_source(replace(source, lost_bytes=0))
+
+    def put_absent(self, there: set[tuple[int, int]], expected: Callable[[str], bool]) -> None:
+        """Note which of the files are gone.
+
+        Parameters
+        ----------
+        there : set of (device, inode)
+            Files that a complete scan found.
+        expected : callable
+            Tells of a path whether that scan would have found it.
+        """
+        for place, file in list(self._present.items()):
+            if place not in there and expected(file.path):
+                self.put_file(replace(file, gone=True))
+
+    def _note_loss(self, before: SourceFile) -> None:
+        source = self._sources.get(before.source)
+        if source is None or self.carriers(source):
+            return
+        if before.compressed:
+            lost = 0 if before.mtime_ns >= 0 and not before.waiting else before.size
+        else:
+            lost = max(0, before.size - source.offset)
+        self.put_source(replace(source, lost_bytes=lost))
+
+    def _note_head(self, source: Source) -> None:
+        if source.head_bytes:
+            self._heads.setdefault(source.head_bytes, {}).setdefault(source.head_hash, set()).add(source.key)
+
+    def _drop_head(self, source: Source) -> None:
+        keys_of = self._heads.get(source.head_bytes, {})
+        keys_of.get(source.head_hash, set()).discard(source.key)
+        if not keys_of.get(source.head_hash, True):
+            del keys_of[source.head_hash]
+        if not keys_of:
+            self._heads.pop(source.head_bytes, None)
+
+    def _note_file(self, file: SourceFile) -> None:
+        identity = FileIdentity(file.device, file.inode, file.birth_ns)
+        before = self._files.get(identity)
+        if before is not None:
+            self._carriers.get(before.source, {}).pop(identity, None)
+        self._files[identity] = file
+        if file.source:
+            self._carriers.setdefault(file.source, {})[identity] = file
+        place = (file.device, file.inode)
+        now = self._present.get(place)
+        if not file.gone:
+            self._present[place] = file
+        elif now is not None and now.birth_ns == file.birth_ns:
+            del self._present[place]
