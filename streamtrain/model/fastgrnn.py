@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from streamtrain.model import tiny_dancer
+from streamtrain.model.formats import read_f32, write_f32
 from streamtrain.model.forward import probabilities
 from streamtrain.model.params import as_dict, initialise, shapes
 from streamtrain.model.prune import prune
 from streamtrain.model.quantize import dequantize, quantize
+from streamtrain.model.tensors import TensorFileError
 from streamtrain.types import F64, FastGRNNConfig, Params
 
 
@@ -82,7 +83,7 @@ class FastGRNN:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.{os.getpid()}")
-        beside.write_bytes(tiny_dancer.encode(self.params, self.config))
+        beside.write_bytes(write_f32(self.config, self.params))
         beside.replace(target)
 
     @classmethod
@@ -96,7 +97,11 @@ class FastGRNN:
         OSError
             If it can't be read.
         """
-        params, config = tiny_dancer.read(os.fspath(path))
+        source = Path(path)
+        try:
+            config, params = read_f32(source.read_bytes())
+        except TensorFileError as error:
+            raise ValueError(f"FastGRNN.load {source}: {error}") from error
         return cls(config, params)
 
 

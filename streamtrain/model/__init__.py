@@ -1,0 +1,1 @@
+"""The FastGRNN as data: its arithmetic, its quantization and its files."""

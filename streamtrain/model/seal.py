@@ -1,0 +1,210 @@
+"""A version directory sealed by its manifest: every byte in it is covered by a digest, the manifest's own included.
+
+``manifest.json`` lists size and SHA-256 of every other file. Its last key, ``manifest_sha256``, is the SHA-256 of all
+bytes before the line break in front of that key, so any program can check it without knowing how it was laid out.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+MANIFEST_FILE = "manifest.json"
+SCHEMA_VERSION = 1
+MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
+FILE_LIMIT_BYTES = 256 * 1024 * 1024
+
+Manifest = dict[str, Any]
+
+_SEAL = re.compile(rb'\n  "manifest_sha256": "([0-9a-f]{64})"\n}\n\Z')
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+# What opening says where there is no version (any more), as opposed to one that cannot be read just now.
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO})
+
+
+class VersionError(Exception):
+    """A version directory (or model file) that does not verify. It will not get better by trying again.
+
+    Attributes
+    ----------
+    path : Path
+    reason : str
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def digest(data: bytes) -> dict[str, object]:
+    """Entry of one file in the manifest's ``files``.
+
+    Parameters
+    ----------
+    data : bytes
+
+    Returns
+    -------
+    dict
+        ``{"size": bytes, "sha256": hex digits}``
+    """
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def seal(manifest: Mapping[str, object]) -> bytes:
+    """Bytes of ``manifest.json`` with its seal.
+
+    Parameters
+    ----------
+    manifest : mapping
+        JSON values, without NaN and infinities; not empty; without ``manifest_sha256``.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ValueError
+        If a value is not JSON.
+    """
+    body = json.dumps(dict(manifest), indent=2, allow_nan=False).encode()
+    covered = body.removesuffix(b"\n}") + b","
+    seal_hex = hashlib.sha256(covered).hexdigest().encode()
+    return covered + b'\n  "manifest_sha256": "' + seal_hex + b'"\n}\n'
+
+
+def unseal(data: bytes) -> Manifest:
+    """Check the seal of a manifest and parse it.
+
+    Parameters
+    ----------
+    data : bytes
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If a byte differs from what was sealed, or it is not a manifest of a schema that this code reads.
+    """
+    found = _SEAL.search(data)
+    if found is None:
+        raise ValueError("it does not end in its seal 'manifest_sha256': it is truncated or another file")
+    if hashlib.sha256(data[: found.start()]).hexdigest().encode() != found[1]:
+        raise ValueError("its seal 'manifest_sha256' does not match: it was changed after it was written")
+    try:
+        manifest = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(manifest, dict):
+        raise ValueError("it is not a JSON object")
+    schema = manifest.get("schema_version")
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise ValueError(f"schema_version is {schema!r}; expected a positive integer")
+    if schema > SCHEMA_VERSION:
+        raise ValueError(
+            f"schema_version is {schema}; this streamtrain reads up to {SCHEMA_VERSION}: upgrade what reads it"
+        )
+    return manifest
+
+
+def read_sealed(directory: Path, only: Collection[str] | None = None) -> tuple[Manifest, dict[str, bytes]]:
+    """Read a version directory and verify what is read, all of it by default.
+
+    Each file is opened, read and closed once: in a busy serving process, a thread waits for the interpreter lock
+    after every system call, and a swap should be quick.
+
+    Parameters
+    ----------
+    directory : Path
+    only : collection of str, optional
+        Names to read; the others are not looked at.
+
+    Returns
+    -------
+    manifest : dict
+    files : dict of str to bytes
+        Without the manifest.
+
+    Raises
+    ------
+    VersionError
+        If a file is missing, not a regular file, of another size or digest than the manifest says, or the manifest's
+        own seal is broken.
+    OSError
+        If the machine could not read it just now (permissions, too many open files, an I/O error): worth another try.
+    """
+    try:
+        folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            raise VersionError(directory, "it is not there, or not a directory") from error
+        raise
+    try:
+        raw = _read(directory, MANIFEST_FILE, folder, MANIFEST_LIMIT_BYTES)
+        if len(raw) > MANIFEST_LIMIT_BYTES:
+            raise VersionError(directory, f"{MANIFEST_FILE} is longer than {MANIFEST_LIMIT_BYTES} bytes")
+        try:
+            manifest = unseal(raw)
+        except ValueError as error:
+            raise VersionError(directory, f"{MANIFEST_FILE}: {error}") from error
+        listed = _listed_files(directory, manifest)
+        missing = sorted(set(only or ()) - listed.keys())
+        if missing:
+            raise VersionError(directory, f"{MANIFEST_FILE} does not list {missing}")
+        names = listed.keys() if only is None else only
+        return manifest, {name: _read_verified(directory, name, folder, *listed[name]) for name in names}
+    finally:
+        os.close(folder)
+
+
+def _listed_files(directory: Path, manifest: Manifest) -> dict[str, tuple[int, str]]:
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise VersionError(directory, f"{MANIFEST_FILE}: 'files' is not an object")
+    listed: dict[str, tuple[int, str]] = {}
+    for name, entry in files.items():
+        match entry:
+            case {"size": int(size), "sha256": str(sha256)} if 0 <= size <= FILE_LIMIT_BYTES:
+                listed[name] = (size, sha256)
+            case _:
+                raise VersionError(directory, f"{MANIFEST_FILE}: the entry of {name!r} in 'files' is not valid")
+        if not _PLAIN_NAME.fullmatch(name):
+            raise VersionError(directory, f"{MANIFEST_FILE}: {name!r} in 'files' is not a plain file name")
+    return listed
+
+
+def _read_verified(directory: Path, name: str, folder: int, size: int, sha256: str) -> bytes:
+    data = _read(directory, name, folder, size)
+    if len(data) != size:
+        raise VersionError(directory, f"{name} has {'more' if len(data) > size else len(data)} bytes; expected {size}")
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise VersionError(directory, f"{name} was changed after it was written (its SHA-256 is not the manifest's)")
+    return data
+
+
+def _read(directory: Path, name: str, folder: int, limit_bytes: int) -> bytes:
+    """Up to `limit_bytes` + 1 bytes of a file, so that a longer one shows."""
+    try:
+        file = os.open(name, _FLAGS, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            raise VersionError(directory, f"{name} is missing, or not a regular file") from error
+        raise
+    try:
+        return os.read(file, limit_bytes + 1)
+    except (IsADirectoryError, BlockingIOError) as error:
+        raise VersionError(directory, f"{name} is not a regular file") from error
+    finally:
+        os.close(file)

@@ -1,0 +1,141 @@
+"""The writing side of a models directory before anything is published: who may write, and candidates being judged."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from streamtrain.publish.catalog import Catalog
+from streamtrain.publish.durable import make_directory, sync_directory, write_file
+from streamtrain.publish.errors import PublishError, saying
+from streamtrain.publish.ledger import Ledger
+from streamtrain.publish.lock import Lock
+from streamtrain.publish.retention import clean
+
+_WRITE_WAIT_S = 30.0
+
+
+class Workspace(Catalog):
+    """Ownership of a models directory, and its staging area.
+
+    The owner is the one trainer: two refuse each other. `stage` takes ownership when it is not held yet; `close` or the
+    end of the process, however it ends, gives it back.
+
+    Parameters
+    ----------
+    models_dir : path
+        Created when first written to.
+    clock : callable
+        Seconds since the epoch.
+    """
+
+    def __init__(self, models_dir: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(models_dir)
+        self._clock = clock
+        self._staging = self.models_dir / ".staging"
+        self._owner = Lock(self.models_dir / ".owner.lock", "it is trained into already,")
+        self._writer = Lock(self.models_dir / ".write.lock", "it is being changed")
+        self._ledger = Ledger(self, clock)
+
+    def acquire(self) -> None:
+        """Become the one trainer of this directory, and clean up what a crashed one left behind.
+
+        Raises
+        ------
+        LockedError
+            If another process trains into it.
+        PublishError
+            If the directory cannot be created or written.
+        """
+        if self._owner.held:
+            return
+        with saying("open the models directory", self.models_dir):
+            make_directory(self.versions_dir)
+            make_directory(self._staging)
+            self._owner.acquire()
+            try:
+                with self._changing("open the models directory"):
+                    clean(self._staging, self.models_dir)
+                    self._ledger.recover()
+            except (OSError, PublishError):
+                self._owner.release()
+                raise
+
+    def close(self) -> None:
+        """Give ownership back."""
+        self._owner.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def stage(self, files: Mapping[str, bytes]) -> Path:
+        """Write a candidate beside the versions, flushed to the disk, so that it can be loaded, scored and judged.
+
+        Parameters
+        ----------
+        files : mapping of str to bytes
+            From `artifact.build`.
+
+        Returns
+        -------
+        Path
+            A directory that the router's loader reads. Hand it to `publish`, `refuse` or `discard`.
+
+        Raises
+        ------
+        LockedError
+            If another process trains into this directory.
+        PublishError
+            If it could not be written; nothing is left behind.
+        """
+        self.acquire()
+        with saying("stage a candidate", self._staging):
+            directory = self._new_directory("candidate")
+            try:
+                for name, data in files.items():
+                    write_file(directory / name, data)
+                sync_directory(directory)
+            except OSError:
+                shutil.rmtree(directory, ignore_errors=True)
+                raise
+        return directory
+
+    def discard(self, staged: Path) -> None:
+        """Remove a staged candidate.
+
+        Parameters
+        ----------
+        staged : Path
+        """
+        # What cannot be removed now is removed when the directory is next opened.
+        shutil.rmtree(staged, ignore_errors=True)
+
+    @contextmanager
+    def _changing(self, operation: str) -> Iterator[None]:
+        """Keep every other process from changing the directory inside the ``with``."""
+        with saying(operation, self.models_dir):
+            self._writer.acquire(_WRITE_WAIT_S)
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    def _new_directory(self, kind: str) -> Path:
+        """Make an empty directory in the staging area with the permissions that the umask gives, unlike `mkdtemp`."""
+        taken = {entry.name for entry in self._staging.iterdir()}
+        name = next(name for name in (f"{kind}-{n}" for n in itertools.count()) if name not in taken)
+        directory = self._staging / name
+        directory.mkdir()
+        return directory

@@ -1,0 +1,48 @@
+"""Publishes, rolls back, promotes and refuses in a models directory until it is killed. Usage: publisher.py MODELS SEED
+
+Version vN is the candidate of seed N, so that whoever knows the name of a version knows what it must answer.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+
+from make_candidate import make_candidate
+
+from streamtrain.publish.artifact import build
+from streamtrain.publish.catalog import number
+from streamtrain.publish.registry import PublishError, Registry
+from streamtrain.types import Decision
+
+
+class Next:
+    """A clock whose time is the number of the next version."""
+
+    registry: Registry
+
+    def __call__(self) -> float:
+        names = self.registry.names()
+        return number(names[-1]) + 1 if names else 1
+
+
+def main() -> None:
+    chance, clock = random.Random(int(sys.argv[2])), Next()
+    registry = clock.registry = Registry(sys.argv[1], keep=4, clock=clock)
+    while True:
+        action = chance.random()
+        if action < 0.6 or not registry.names():
+            registry.publish(registry.stage(build(make_candidate(int(clock())))))
+        elif action < 0.75:
+            registry.refuse(Decision("rejected", None, "worse"), registry.stage(build(make_candidate(0))))
+        elif action < 0.9:
+            registry.promote(chance.choice(registry.names()))
+        else:
+            try:
+                registry.rollback()
+            except PublishError as error:
+                if "no version before" not in str(error):
+                    raise
+
+
+main()
