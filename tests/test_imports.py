@@ -24,7 +24,8 @@ ALLOWED = {
     "intake": {"types", "config", "ingest", "dataset", "train.presets"},
     "cycle": {"types", "config", "intake", "ingest", "dataset", "model", "train", "judge", "publish", "router"},
     "ops": {"types", "config", "intake", "ingest", "dataset", "publish"},
-    "daemon": {"types", "config", "cycle", "ingest.watch", "ops", "publish.errors", "publish.lock"},
+    "__main__": {"cli"},
+    "daemon": {"types", "config", "cycle", "intake", "ingest.watch", "ops", "publish.errors", "publish.lock"},
     "showcase": set(),
 }
 # The compiler must never be loaded by what reads logs or serves.

@@ -1,0 +1,42 @@
+# Two commands do all of their own set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
+
+.PHONY: demo test test-fast lint types bench clean help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(VENV)/run.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(VENV)/peers.stamp: $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
+	touch $@
+
+demo: $(VENV)/run.stamp ## the whole flow, live, in a minute (LOGS=FILE replays a log of yours)
+	$(BIN)/streamtrain demo $(if $(LOGS),--logs '$(LOGS)')
+
+lint: $(VENV)/dev.stamp ## format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev.stamp ## static types
+	$(BIN)/mypy
+
+test: lint types ## everything
+	$(BIN)/pytest
+
+test-fast: $(VENV)/dev.stamp ## under a minute, for the hand
+	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root'
+
+clean: ## remove what the commands above made
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

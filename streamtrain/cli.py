@@ -1,0 +1,295 @@
+"""Commands and exit codes; no logic. 0 done, 1 failed, 2 usage or configuration."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from streamtrain import __version__
+
+CONFIG = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), required=True, help="YAML file."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def cli() -> None:
+    """Keep a routing model fresh: watch routing logs, fine-tune, judge, publish."""
+
+
+def main() -> NoReturn:
+    """Run a command; what can go wrong in service ends in one line and exit code 1, a wrong configuration in 2."""
+    from streamtrain.config import ConfigError
+    from streamtrain.dataset.errors import StoreError
+    from streamtrain.publish.errors import PublishError
+
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        sys.exit(1)
+    except click.ClickException as mistake:
+        mistake.show()
+        sys.exit(2)
+    except ConfigError as mistake:
+        click.echo(str(mistake), err=True)
+        sys.exit(2)
+    except (StoreError, PublishError, OSError, ValueError) as failure:
+        click.echo(f"streamtrain: {failure}", err=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+@cli.command()
+@CONFIG
+def run(config_file: Path) -> None:
+    """Be the daemon, in the foreground."""
+    from streamtrain.daemon import Daemon
+    from streamtrain.ops.notify import Notifier
+
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
+    Daemon(config_file, Notifier.from_environ()).run()
+
+
+@cli.command()
+@CONFIG
+@JSON
+def once(config_file: Path, as_json: bool) -> None:
+    """Make one full pass over what is there, then exit."""
+    from streamtrain.config import load
+    from streamtrain.cycle import Cycle
+
+    with Cycle(load(config_file)) as cycle:
+        ingested = cycle.ingest()
+        sizes = cycle.intake.splits().sizes
+        decision = cycle.learn()
+    _show_pass(ingested, sizes, _decision(decision), as_json)
+
+
+@cli.command()
+@CONFIG
+@JSON
+def ingest(config_file: Path, as_json: bool) -> None:
+    """Read logs into the dataset only."""
+    from streamtrain.config import load
+    from streamtrain.intake import Intake
+
+    with Intake(load(config_file)) as intake:
+        report = intake.ingest()
+        sizes = intake.splits().sizes
+    _show_pass(report, sizes, None, as_json)
+
+
+@cli.command()
+@click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--models", type=click.Path(path_type=Path, file_okay=False), required=True, help="Models directory.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Schema, training and gate."
+)
+@JSON
+def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, as_json: bool) -> None:
+    """Train once from log files, without a daemon's state, and publish if the gate lets it."""
+    from streamtrain.config import load, parse
+    from streamtrain.cycle import Cycle
+
+    base = parse("logs: {directory: logs}", Path()) if config_file is None else load(config_file)
+    with tempfile.TemporaryDirectory(prefix="streamtrain-") as scratch:
+        config = replace(
+            base,
+            state=replace(base.state, directory=Path(scratch)),
+            models=replace(base.models, directory=models),
+            dataset=replace(base.dataset, window=2**31 - 1, max_age_s=None),
+        )
+        with Cycle(config) as cycle:
+            ingested = cycle.intake.ingest_files(logs)
+            sizes = cycle.intake.splits().sizes
+            decision = cycle.learn()
+    _show_pass(ingested, sizes, _decision(decision), as_json)
+
+
+@cli.command()
+@CONFIG
+@JSON
+def status(config_file: Path, as_json: bool) -> None:
+    """Show what is read, what is served, and what was decided last and why."""
+    from streamtrain.config import load
+    from streamtrain.ops.status import collect
+
+    state = collect(load(config_file))
+    if as_json:
+        _print_json(state)
+        return
+    from streamtrain.ops.tables import print_status
+
+    print_status(state)
+
+
+@cli.command()
+@CONFIG
+@JSON
+def versions(config_file: Path, as_json: bool) -> None:
+    """List the published versions."""
+    from streamtrain.config import load
+    from streamtrain.publish.catalog import Catalog
+
+    found = Catalog(load(config_file).models.directory).versions()
+    if as_json:
+        _print_json([asdict(version) for version in found])
+        return
+    from streamtrain.ops.tables import print_versions
+
+    print_versions(found)
+
+
+def _change(config_file: Path, change: Callable[[Any], str]) -> None:
+    from streamtrain.config import load
+    from streamtrain.publish.registry import Registry
+
+    config = load(config_file)
+    click.echo(change(Registry(config.models.directory, keep=config.models.keep)))
+
+
+@cli.command()
+@CONFIG
+@click.argument("version", required=False)
+def rollback(config_file: Path, version: str | None) -> None:
+    """Serve the previous version again, or the one named."""
+    _change(config_file, lambda registry: f"serving {registry.rollback(version)}")
+
+
+@cli.command()
+@CONFIG
+@click.argument("version")
+def promote(config_file: Path, version: str) -> None:
+    """Serve the version named."""
+    _change(config_file, lambda registry: f"serving {registry.promote(version)}")
+
+
+@cli.command()
+@CONFIG
+@click.argument("version")
+def pin(config_file: Path, version: str) -> None:
+    """Keep a version whatever `models.keep` says."""
+    _change(config_file, lambda registry: registry.pin(version) or f"pinned {version}")
+
+
+@cli.command()
+@CONFIG
+@click.argument("version")
+def unpin(config_file: Path, version: str) -> None:
+    """Let retention have a pinned version again."""
+    _change(config_file, lambda registry: registry.unpin(version) or f"unpinned {version}")
+
+
+@cli.command()
+@CONFIG
+def check(config_file: Path) -> None:
+    """Validate a configuration and print what will be used; every mistake is pointed at in one go."""
+    import yaml
+
+    from streamtrain.config import load, to_dict
+    from streamtrain.train.presets import PRESETS, resolve
+
+    config = load(config_file)
+    click.echo(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), nl=False)
+    sizes = {"small": "under 1,000 samples", "medium": "1,000 to 10,000", "large": "over 10,000"}
+    chosen = list(PRESETS) if config.training.preset == "auto" else [config.training.preset]
+    given = {key: value for key, value in asdict(config.training).items() if value is not None}
+    for name in chosen:
+        click.echo(f"# training from scratch with preset {name} ({sizes[name]}):")
+        for key, value in asdict(resolve(name, 0, given)).items():
+            click.echo(f"#   {key}: {value}")
+    click.echo(f"# {config_file}: valid")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+def score(model: Path) -> None:
+    """Read feature vectors as JSON lines and write a score for each.
+
+    MODEL is a models directory, a version's directory or a model file. A line is an array of features, or an object
+    with every feature by name. A line that can't be scored gives {"error": …}, and exit code 1 at the end.
+    """
+    from streamtrain.router.lines import score_lines
+    from streamtrain.router.load import load
+
+    failed = score_lines(load(model), sys.stdin.buffer, sys.stdout)
+    if failed:
+        sys.exit(1)
+
+
+@cli.group()
+def quarantine() -> None:
+    """Look at lines that could not be read."""
+
+
+@quarantine.command(name="list")
+@CONFIG
+@JSON
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1))
+def quarantine_list(config_file: Path, as_json: bool, limit: int) -> None:
+    """List the latest, with file, offset and reason."""
+    from streamtrain.config import load
+    from streamtrain.dataset.store import Store
+
+    config = load(config_file)
+    with Store(config.state.directory / "state.db", config.schema.digest, readonly=True) as store:
+        rows = store.quarantine(limit)
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+        return
+    from streamtrain.ops.tables import print_quarantine
+
+    print_quarantine(rows)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--logs", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Replay this log instead.")
+def demo(logs: Path | None) -> None:
+    """Show the whole flow live, in a minute, in a temporary folder."""
+    from streamtrain.showcase import run_demo
+
+    sys.exit(run_demo(logs))
+
+
+def _decision(decision: Any) -> dict[str, Any]:
+    return {
+        "outcome": decision.outcome,
+        "version": decision.version,
+        "reason": decision.reason,
+        "holdout_accuracy": decision.holdout_accuracy,
+        "current_accuracy": decision.current_accuracy,
+        "advice": decision.advice,
+        "rules": [asdict(rule) for rule in decision.rules],
+    }
+
+
+def _show_pass(report: Any, window: dict[str, int], decision: dict[str, Any] | None, as_json: bool) -> None:
+    from streamtrain.intake import SUMMARY
+
+    ingested = {name: getattr(report, name) for name in SUMMARY}
+    told: dict[str, Any] = {"ingested": ingested, "window": window}
+    if decision is not None:
+        told["decision"] = decision
+    if as_json:
+        _print_json(told)
+        return
+    from streamtrain.ops.tables import print_pass
+
+    print_pass(ingested, window, decision)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, default=str))

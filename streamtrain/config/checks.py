@@ -1,0 +1,143 @@
+"""What must hold between the keys of a configuration, and what this version cannot do yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from streamtrain.config.sections import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Keys that do not go together.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        Dotted; the first one is to be changed.
+    value : object
+        Of the first key.
+    expected, hint : str
+        What would be right, and why.
+    """
+
+    keys: tuple[str, ...]
+    value: object
+    expected: str
+    hint: str = ""
+
+
+def cross_checks(config: Config) -> Iterator[Contradiction]:
+    """Yield everything in a configuration that contradicts itself or cannot be done."""
+    yield from _directories(config)
+    yield from _schema(config)
+    yield from _sizes(config)
+    yield from _address(config)
+    yield from _not_yet(config)
+
+
+def _directories(config: Config) -> Iterator[Contradiction]:
+    logs = os.path.normpath(config.logs.directory)
+    for name, directory in (("state", config.state.directory), ("models", config.models.directory)):
+        inside = os.path.normpath(directory)
+        if os.path.commonpath([logs, inside]) == logs:
+            # Receipts and metrics are JSON Lines too: read as logs, they would be quarantined for ever.
+            yield Contradiction(
+                (f"{name}.directory", "logs.directory"),
+                str(directory),
+                "a directory outside logs.directory",
+                "what the daemon writes there would be read as logs",
+            )
+    if os.path.normpath(config.state.directory) == os.path.normpath(config.models.directory):
+        yield Contradiction(
+            ("models.directory", "state.directory"),
+            str(config.models.directory),
+            "another directory than state.directory",
+            "routers read the one and must not see the other",
+        )
+
+
+def _schema(config: Config) -> Iterator[Contradiction]:
+    schema = config.schema
+    features = schema.features if isinstance(schema.features, tuple) else (schema.features.field,)
+    for index, name in enumerate(features):
+        if name in features[:index]:
+            yield Contradiction(("schema.features",), list(features), "every feature once", f"{name} is listed twice")
+    roles = ("label", "timestamp", "id", "session", "teacher", "weight", "propensity")
+    taken: dict[str, str] = {}
+    for role in roles:
+        field = getattr(schema, role)
+        if field is None:
+            continue
+        if field in features:
+            hint = "the model would read off the answer" if role in ("label", "teacher") else "it is a feature already"
+            yield Contradiction((f"schema.{role}", "schema.features"), field, "a field that is not a feature", hint)
+        elif field in taken and {role, taken[field]} != {"id", "session"}:
+            yield Contradiction(
+                (f"schema.{role}", f"schema.{taken[field]}"), field, f"another field than schema.{taken[field]}"
+            )
+        taken.setdefault(field, role)
+    if config.model.sequence_length > 1 and schema.session is None:
+        yield Contradiction(
+            ("model.sequence_length", "schema.session"),
+            config.model.sequence_length,
+            "1, or schema.session set",
+            "without sessions there are no sequences",
+        )
+    if config.training.enable_distillation and schema.teacher is None:
+        yield Contradiction(
+            ("training.enable_distillation", "schema.teacher"),
+            True,
+            "false, or schema.teacher set",
+            "without a teacher there is nothing to distil",
+        )
+    scales = config.router.input_scale
+    if scales is not None and len(scales) != len(schema.feature_names):
+        yield Contradiction(
+            ("router.input_scale", "schema.features"),
+            list(scales),
+            f"one number per feature ({len(schema.feature_names)})",
+            f"there are {len(scales)}",
+        )
+
+
+def _sizes(config: Config) -> Iterator[Contradiction]:
+    window, holdout = config.dataset.window, config.dataset.holdout
+    if config.trigger.min_samples > window:
+        yield Contradiction(
+            ("trigger.min_samples", "dataset.window"),
+            config.trigger.min_samples,
+            f"at most dataset.window ({window})",
+            "the window never holds as many, so nothing would ever be trained",
+        )
+    if 2 * config.trigger.min_per_class > window * (1 - holdout):
+        yield Contradiction(
+            ("trigger.min_per_class", "dataset.window", "dataset.holdout"),
+            config.trigger.min_per_class,
+            f"at most half of the training samples of the window ({int(window * (1 - holdout)) // 2})",
+            "the window never holds as many of each, so nothing would ever be trained",
+        )
+    if config.gate.min_holdout > window * holdout:
+        yield Contradiction(
+            ("gate.min_holdout", "dataset.window", "dataset.holdout"),
+            config.gate.min_holdout,
+            f"at most dataset.window times dataset.holdout ({int(window * holdout)})",
+            "the holdout never gets as large, so nothing would ever be published",
+        )
+
+
+def _address(config: Config) -> Iterator[Contradiction]:
+    listen = config.status.listen
+    if listen is not None and not listen.startswith("unix:") and int(listen.rpartition(":")[2]) > 65535:
+        yield Contradiction(("status.listen",), listen, "a port in 0..65535")
+
+
+def _not_yet(config: Config) -> Iterator[Contradiction]:
+    """Refuse what is part of the contract but not built yet: a setting that is silently ignored is worse."""
+    later = "this version cannot do more yet"
+    if config.logs.after_ingest != "keep":
+        yield Contradiction(("logs.after_ingest",), config.logs.after_ingest, "keep", later)
+    if config.publish.hooks:
+        yield Contradiction(("publish.hooks",), [list(hook) for hook in config.publish.hooks], "[]", later)

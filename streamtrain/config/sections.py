@@ -1,0 +1,268 @@
+"""The sections of a configuration: one frozen dataclass each.
+
+Every key is a field, annotated with its type, its limits and its meaning; values are checked against these, and so is
+docs/configuration.md. A field ending in ``_s`` or ``_bytes`` holds seconds or bytes; its key has no such ending
+(``trigger.max_interval: 10m`` is read into ``max_interval_s = 600.0``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from streamtrain.ingest.schema import Schema
+
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number ≥ 0")]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1, description="a whole number ≥ 1")]
+CountFromZero = Annotated[int, Meta(ge=0, le=2**31 - 1, description="a whole number ≥ 0")]
+Width = Annotated[int, Meta(ge=1, le=1024, description="a whole number in 1..1024")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a number in 0..1")]
+Held = Annotated[float, Meta(ge=0.01, le=0.9, description="a number in 0.01..0.9")]
+Decay = Annotated[float, Meta(ge=0, lt=1, description="a number ≥ 0 and < 1")]
+Rate = Annotated[float, Meta(gt=0, le=10, description="a number > 0 and ≤ 10")]
+Factor = Annotated[float, Meta(gt=0, le=1, description="a number > 0 and ≤ 1")]
+Scale = Annotated[float, Meta(gt=0, le=1e6, description="a number > 0")]
+Penalty = Annotated[float, Meta(ge=0, le=1e6, description="a number ≥ 0")]
+Confidence = Annotated[float, Meta(ge=0.5, lt=1, description="a number ≥ 0.5 and < 1")]
+Seconds = Annotated[
+    float,
+    Meta(gt=0, le=3.2e9, extra={"unit": "s"}, description="a duration > 0, such as 30s, 10m, 1h30m or 7d, or seconds"),
+]
+LineBytes = Annotated[
+    int,
+    Meta(ge=64, le=2**30, extra={"unit": "bytes"}, description="a size in 64..1GiB, such as 64KiB or 8MiB, or bytes"),
+]
+Column = Annotated[str, Meta(min_length=1, max_length=256, description="the name of a field")]
+Pattern = Annotated[str, Meta(min_length=1, max_length=256)]
+Patterns = Annotated[tuple[Pattern, ...], Meta(min_length=1, description="a list of file name patterns, at least one")]
+AnyPatterns = Annotated[tuple[Pattern, ...], Meta(description="a list of file name patterns")]
+Columns = Annotated[tuple[Column, ...], Meta(min_length=1, max_length=4096, description="a list of field names")]
+Scales = Annotated[tuple[Scale, ...], Meta(min_length=1, description="a list of numbers > 0, one per feature")]
+Command = Annotated[tuple[Pattern, ...], Meta(min_length=1)]
+Commands = Annotated[tuple[Command, ...], Meta(description="a list of commands, each a list of words")]
+Address = Annotated[
+    str,
+    Meta(
+        pattern=r"^(unix:/.+|(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$",
+        max_length=256,
+        description="an address as host:port or unix:/path",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsSection:
+    """Which logs are read, and how."""
+
+    directory: Annotated[Path, "Where the router's logs arrive; searched with its sub-directories. Required."]
+    include: Annotated[Patterns, "Names of the files to read."] = (
+        "*.jsonl*",
+        "*.ndjson*",
+        "*.json",
+        "*.json.gz",
+        "*.log*",
+    )
+    exclude: Annotated[AnyPatterns, "Names to leave alone although included."] = (".*", "*.tmp", "*.part", "*~")
+    format: Annotated[
+        Literal["auto", "jsonl"],
+        "`auto` tells plain and gzip JSON Lines apart by content; `jsonl` expects plain lines.",
+    ] = "auto"
+    max_line_bytes: Annotated[LineBytes, "A longer line is quarantined without being held in memory."] = 1024 * 1024
+    after_ingest: Annotated[
+        Literal["keep", "archive", "delete"], "What becomes of a file that was read to its end. This version keeps it."
+    ] = "keep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorFeatures:
+    """All features in one array: `schema.features: {field: embedding, dim: 384}`."""
+
+    field: Annotated[Column, "Name of the field that holds the array."]
+    dim: Annotated[
+        Annotated[int, Meta(ge=1, le=4096, description="a whole number in 1..4096")], "Length of the array, D."
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaSection:
+    """How a line of the log is read. Turned into `streamtrain.ingest.schema.Schema`."""
+
+    features: Annotated[
+        Columns | VectorFeatures, "The features in order: field names, or one array field and its length."
+    ] = (
+        "similarity_score",
+        "recency_score",
+        "popularity_score",
+        "success_rate",
+        "complexity_score",
+    )
+    label: Annotated[Column, "1 where the lightweight model was good enough, 0 where not, or anything between."] = (
+        "lightweight_successful"
+    )
+    timestamp: Annotated[
+        Column | None, "Epoch seconds, epoch milliseconds or RFC 3339; a line without one gets the time of reading."
+    ] = "timestamp"
+    id: Annotated[Column | None, "Makes a record known again; without one, its file and offset do."] = "id"
+    session: Annotated[
+        Column | None, "Records of one session stay on one side of every split, and form a sequence."
+    ] = None
+    teacher: Annotated[Column | None, "A stronger model's probability of label 1, for distillation."] = None
+    weight: Annotated[Column | None, "How much a record counts; 1 without."] = None
+    propensity: Annotated[Column | None, "Probability with which the logged choice was made."] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSection:
+    """The daemon's own memory."""
+
+    directory: Annotated[Path, "Holds the database of samples and offsets."] = Path("state")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsSection:
+    """Where versions are published."""
+
+    directory: Annotated[Path, "The models directory, which routers read."] = Path("models")
+    keep: Annotated[Count, "Versions kept; the current and pinned ones always are."] = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSection:
+    """The rolling window and its splits."""
+
+    window: Annotated[Count, "Newest samples that are learned from and judged on."] = 100_000
+    max_age_s: Annotated[Seconds | None, "Older samples leave the window; null keeps them."] = None
+    holdout: Annotated[Held, "Share of sessions that candidates are judged on and never trained on."] = 0.2
+    seed: Annotated[Seed, "Seed of splits, initial weights and shuffling."] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSection:
+    """Shape of the FastGRNN."""
+
+    hidden_dim: Annotated[Width, "Hidden units, H."] = 16
+    nu: Annotated[Scale, "Scale inside the gates' sigmoid."] = 1.0
+    zeta: Annotated[Scale, "Scale inside the candidate state's tanh."] = 1.0
+    rank: Annotated[Width | None, "Rank of the factors that the matrices are trained as; null trains them whole."] = (
+        None
+    )
+    sequence_length: Annotated[
+        Width, "Steps of a session that are read one after the other, T; 1 looks at each alone."
+    ] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSection:
+    """How weights are fitted, under the guide's names. A null is filled in by the preset."""
+
+    preset: Annotated[
+        Literal["auto", "small", "medium", "large"],
+        "Fills in every null below; `auto` chooses by the number of samples.",
+    ] = "auto"
+    learning_rate: Annotated[Rate | None, "Adam's step size when training from scratch."] = None
+    batch_size: Annotated[Count | None, "Samples per step."] = None
+    epochs: Annotated[Count | None, "At most so many passes when training from scratch."] = None
+    validation_split: Annotated[Held | None, "Share of the training sessions kept for early stopping."] = None
+    early_stopping_patience: Annotated[
+        CountFromZero | None, "Stop after so many epochs without a better validation loss; 0 never stops early."
+    ] = None
+    lr_decay: Annotated[Factor | None, "Factor on the learning rate every `lr_decay_step` epochs."] = None
+    lr_decay_step: Annotated[Count | None, "Epochs between two decays."] = None
+    grad_clip: Annotated[Penalty | None, "Largest norm of a gradient; 0 does not clip."] = None
+    adam_beta1: Annotated[Decay | None, "Decay of the mean of gradients."] = None
+    adam_beta2: Annotated[Decay | None, "Decay of the mean of squared gradients."] = None
+    adam_epsilon: Annotated[Factor | None, "Added to Adam's denominator."] = None
+    l2_reg: Annotated[Penalty | None, "L2 penalty on weights."] = None
+    enable_distillation: Annotated[bool | None, "Learn from `schema.teacher` too."] = None
+    distillation_temperature: Annotated[Scale | None, "Divides the logits of both teacher and student."] = None
+    distillation_alpha: Annotated[Share | None, "Share of the teacher in the loss."] = None
+    fine_tune_learning_rate: Annotated[Rate, "Adam's step size when continuing from the current version."] = 0.0001
+    fine_tune_epochs: Annotated[Count, "At most so many passes when continuing from the current version."] = 10
+    prune: Annotated[Decay, "Share of the weights that are set to zero, smallest first."] = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerSection:
+    """When the daemon trains."""
+
+    min_samples: Annotated[Count, "Fewer samples in the window than that are not trained on."] = 1000
+    min_per_class: Annotated[Count, "Fewer training samples of either label than that are not trained on."] = 100
+    min_new_samples: Annotated[Count, "So many new samples start the next training."] = 500
+    max_interval_s: Annotated[Seconds, "After so long, any new sample starts the next training."] = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSection:
+    """What a candidate must show on the holdout to be published. See docs/gate.md."""
+
+    min_accuracy: Annotated[Share, "The floor: accuracy below it is refused; 0 sets none."] = 0.85
+    beat_baseline: Annotated[bool, "Refuse what is not surely better than always answering the base rate."] = True
+    min_auc: Annotated[Share, "Area under the ROC curve below it is refused."] = 0.60
+    versus_current: Annotated[
+        Literal["not_worse", "better", "off"], "Against the current version on the same samples, by paired tests."
+    ] = "not_worse"
+    min_holdout: Annotated[Count, "Fewer holdout samples than that judge nothing; training waits."] = 200
+    confidence: Annotated[Confidence, "One-sided confidence of every bound and test."] = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSection:
+    """What the router does to features before it asks the model."""
+
+    input_scale: Annotated[
+        Scales | None, "Factors that the router's own feature engineering applies, one per feature; null means none."
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishSection:
+    """What happens around a publish."""
+
+    hooks: Annotated[Commands, "Commands to run after a publish. This version runs none yet."] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSection:
+    """The status page."""
+
+    listen: Annotated[
+        Address | None, "Where the status page answers; null switches it off. This version does not serve it yet."
+    ] = "127.0.0.1:9155"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole configuration, checked."""
+
+    logs: LogsSection
+    schema: Schema = field(default_factory=Schema)
+    state: StateSection = field(default_factory=StateSection)
+    models: ModelsSection = field(default_factory=ModelsSection)
+    dataset: DatasetSection = field(default_factory=DatasetSection)
+    model: ModelSection = field(default_factory=ModelSection)
+    training: TrainingSection = field(default_factory=TrainingSection)
+    trigger: TriggerSection = field(default_factory=TriggerSection)
+    gate: GateSection = field(default_factory=GateSection)
+    router: RouterSection = field(default_factory=RouterSection)
+    publish: PublishSection = field(default_factory=PublishSection)
+    status: StatusSection = field(default_factory=StatusSection)
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "logs": LogsSection,
+    "schema": SchemaSection,
+    "state": StateSection,
+    "models": ModelsSection,
+    "dataset": DatasetSection,
+    "model": ModelSection,
+    "training": TrainingSection,
+    "trigger": TriggerSection,
+    "gate": GateSection,
+    "router": RouterSection,
+    "publish": PublishSection,
+    "status": StatusSection,
+}
+"""Section classes by the name of their section, in order."""

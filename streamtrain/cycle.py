@@ -1,0 +1,332 @@
+"""One pass of the flow, top to bottom: the only place where the stages meet.
+
+log bytes → lines → records → samples → rolling window → scaled arrays → trained weights
+          → INT8 candidate → gate → published version
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from streamtrain.config import Config, to_dict
+from streamtrain.dataset import scale, sequence
+from streamtrain.ingest.ingestor import IngestReport
+from streamtrain.intake import Intake, Splits
+from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
+from streamtrain.judge.gate import judge, ready
+from streamtrain.judge.metrics import report as holdout_report
+from streamtrain.model.fold import rescale
+from streamtrain.model.forward import sigmoid
+from streamtrain.model.params import initialise
+from streamtrain.model.quantize import dequantize, quantize
+from streamtrain.publish.artifact import Champion, build, load_candidate
+from streamtrain.publish.registry import Registry, VersionError
+from streamtrain.router.load import load as load_served
+from streamtrain.train.challengers import Challenger, Recipe, calm, compete
+from streamtrain.train.fit import logits
+from streamtrain.train.presets import resolve
+from streamtrain.types import (
+    F32,
+    F64,
+    Arrays,
+    Candidate,
+    Decision,
+    EpochMetrics,
+    FastGRNNConfig,
+    QuantizedParams,
+    Samples,
+    Scaling,
+)
+
+_LAST_LEARNED = "last_learned"
+
+
+@dataclass(frozen=True, slots=True)
+class LastLearned:
+    """Samples ever ingested, and the time, when the last training began."""
+
+    n_ingested: int = 0
+    time_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a cycle is doing now, for whoever looks on."""
+
+    stage: str
+    detail: str = ""
+
+
+class Cycle:
+    """The stages, opened for one configuration.
+
+    Parameters
+    ----------
+    config : Config
+    clock : callable
+        Seconds since the epoch.
+    on_progress : callable
+        Called at each stage, after each batch of lines and after each epoch (from training threads too).
+
+    Raises
+    ------
+    StoreError
+        If the state database cannot be opened.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Callable[[], float] = time.time,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.config = config
+        self._clock = clock
+        self._say = on_progress
+        self.intake = Intake(config, clock)
+        self.store = self.intake.store
+        self.registry = Registry(config.models.directory, keep=config.models.keep, clock=clock)
+
+    def close(self) -> None:
+        """Give the database and the models directory back."""
+        self.intake.close()
+        self.registry.close()
+
+    def __enter__(self) -> Cycle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ingest(self, should_stop: Callable[[], bool] = lambda: False) -> IngestReport:
+        """Read what the logs have to give into the dataset."""
+        return self.intake.ingest(should_stop, lambda: self._say(Progress("ingest")))
+
+    def due(self) -> bool:
+        """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`."""
+        trigger, last = self.config.trigger, self._last_learned()
+        n_new = self.store.counts().n_total_ingested - last.n_ingested
+        if n_new <= 0:
+            return False
+        return n_new >= trigger.min_new_samples or self._clock() - last.time_s >= trigger.max_interval_s
+
+    def learn(self, should_stop: Callable[[], bool] = lambda: False) -> Decision:
+        """Train on the window, judge the best candidate, publish or refuse it, and leave a receipt.
+
+        Raises
+        ------
+        PublishError
+            If the models directory cannot be written. The samples are kept; the next call tries again.
+        Interrupted
+            If `should_stop` said so before there was a candidate to judge.
+        """
+        self._say(Progress("window"))
+        ingested = self.store.counts().n_total_ingested
+        splits = self.intake.splits()
+        waiting = ready(_counts(splits), self._rules())
+        if waiting is not None:
+            self.registry.refuse(waiting, details={"window": splits.sizes})
+            self._remember(ingested)
+            return waiting
+
+        scaling = scale.fit(splits.train.features, splits.train.weights)
+        champion = self._champion()
+        train, validation = self._arrays(splits.train, scaling), self._arrays(splits.validation, scaling)
+        recipes = self._recipes(champion, scaling, len(splits.train.labels) + len(splits.validation.labels))
+        self._say(Progress("train"))
+        ranked = compete(recipes, self._shape(), train, validation, should_stop, self._on_epoch)
+        if should_stop():
+            raise Interrupted("training was stopped before it ended; its samples are kept for the next")
+        best = ranked[0]
+        if best.fit is None:
+            failed = Decision("rejected", None, f"every candidate diverged: {best.failure}")
+            self.registry.refuse(failed, details={"window": splits.sizes, "challengers": _table(ranked)})
+            self._remember(ingested)
+            return failed
+
+        self._say(Progress("judge", best.recipe.name))
+        candidate = self._candidate(best, scaling, champion)
+        staged = self.registry.stage(build(candidate))
+        try:
+            decision = judge(self._evidence(splits, staged, champion), self._rules())
+            details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
+            self._say(Progress("publish", decision.outcome))
+            if decision.outcome != "published":
+                self.registry.refuse(decision, staged, details)
+                self._remember(ingested)
+                return decision
+            holdout = asdict(holdout_report(splits.holdout.labels, self._served(staged, splits.holdout)))
+            version = self.registry.publish(staged, decision, holdout, details)
+        except BaseException:
+            self.registry.discard(staged)
+            raise
+        self._remember(ingested)
+        return Decision(
+            decision.outcome,
+            version,
+            decision.reason,
+            decision.holdout_accuracy,
+            decision.current_accuracy,
+            decision.rules,
+            decision.advice,
+        )
+
+    def _last_learned(self) -> LastLearned:
+        kept = self.store.get(_LAST_LEARNED)
+        return LastLearned(**kept) if isinstance(kept, dict) else LastLearned()
+
+    def _remember(self, n_ingested: int) -> None:
+        self.store.set(_LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
+
+    def _shape(self) -> FastGRNNConfig:
+        model = self.config.model
+        d = len(self.config.schema.feature_names)
+        return FastGRNNConfig(d, model.hidden_dim, 1, model.nu, model.zeta, model.rank)
+
+    def _rules(self) -> GateRules:
+        trigger, gate = self.config.trigger, self.config.gate
+        return GateRules(
+            min_samples=trigger.min_samples,
+            min_per_class=trigger.min_per_class,
+            min_holdout=gate.min_holdout,
+            min_accuracy=gate.min_accuracy,
+            beat_baseline=gate.beat_baseline,
+            min_auc=gate.min_auc,
+            versus_current=gate.versus_current,
+            confidence=gate.confidence,
+        )
+
+    def _champion(self) -> Champion | None:
+        """Return the current version, if training can go on from it: same features, same shape, undamaged."""
+        current = self.registry.current()
+        if current is None:
+            return None
+        try:
+            champion = load_candidate(self.registry.path(current))
+        except VersionError:
+            return None
+        same_shape = champion.config == self._shape()
+        return champion if same_shape and champion.features == self.config.schema.feature_names else None
+
+    def _recipes(self, champion: Champion | None, scaling: Scaling, n_samples: int) -> list[Recipe]:
+        """Candidates of this cycle: from the current weights, slowly and fast, and from scratch."""
+        seed = self.config.dataset.seed
+        preset = self.intake.training_config(n_samples)
+        fresh = initialise(self._shape(), seed)
+        recipes = [
+            Recipe("scratch-calm", fresh, calm(preset, self.intake.overrides()), seed),
+            Recipe("scratch", fresh, preset, seed),
+        ]
+        if champion is not None:
+            start = rescale(champion.params, champion.scaling, scaling)
+            training = self.config.training
+            tuned = resolve(
+                training.preset,
+                n_samples,
+                self.intake.overrides()
+                | {"learning_rate": training.fine_tune_learning_rate, "epochs": training.fine_tune_epochs},
+            )
+            recipes = [
+                Recipe("fine-tuned", start, tuned, seed),
+                Recipe("fine-tuned-fast", start, calm(preset, self.intake.overrides()), seed),
+                *recipes,
+            ]
+        return recipes
+
+    def _arrays(self, samples: Samples, scaling: Scaling) -> Arrays:
+        index = sequence.layout(samples.groups, samples.timestamps, self.config.model.sequence_length)
+        scaled = scale.apply(samples.features, scaling)
+        distil = self.intake.training_config(len(samples.labels)).enable_distillation
+        return sequence.gather(index, scaled, samples.labels, samples.weights, samples.teachers if distil else None)
+
+    def _candidate(self, best: Challenger, scaling: Scaling, champion: Champion | None) -> Candidate:
+        if best.fit is None:
+            raise ValueError("candidate: a challenger that diverged has no weights")
+        tuned = best.recipe.name.startswith("fine-tuned")
+        return Candidate(
+            config=self._shape(),
+            params=best.fit.params,
+            quantized=quantize(best.fit.params),
+            scaling=scaling,
+            features=self.config.schema.feature_names,
+            input_scale=self.config.router.input_scale,
+            epochs=best.fit.epochs,
+            origin=best.recipe.name,
+            parent=champion.version if champion is not None and tuned else None,
+            seed=best.recipe.seed,
+            inputs=self.store.input_ranges(),
+            settings=to_dict(self.config) | {"trained_with": asdict(best.recipe.training)},
+        )
+
+    def _evidence(self, splits: Splits, staged: Path, champion: Champion | None) -> Evidence:
+        weights = np.concatenate((splits.train.weights, splits.validation.weights))
+        labels = np.concatenate((splits.train.labels, splits.validation.labels))
+        current = None if champion is None or champion.version is None else self.registry.path(champion.version)
+        return Evidence(
+            labels=splits.holdout.labels,
+            probabilities=self._served(staged, splits.holdout),
+            train_base_rate=float(np.average(labels, weights=weights)),
+            n_train_per_class=class_counts(labels, weights),
+            current=None if current is None else self._served(current, splits.holdout),
+            weights=splits.holdout.weights,
+            groups=splits.holdout.groups,
+            recent_accuracies=self._recent_accuracies(),
+            current_version=None if champion is None else champion.version,
+        )
+
+    def _served(self, directory: Path, samples: Samples) -> F64:
+        """Answers of the bytes that would be served, read back through the router's own loader."""
+        model = load_served(directory)
+        if self.config.model.sequence_length == 1:
+            return model.score_batch(samples.features)
+        return _sequence_answers(load_candidate(directory), samples, self.config.model.sequence_length)
+
+    def _recent_accuracies(self) -> tuple[float, ...]:
+        recent = self.registry.receipts.read(20)
+        found = (receipt.get("holdout_accuracy") for receipt in recent)
+        return tuple(float(accuracy) for accuracy in found if isinstance(accuracy, float))
+
+    def _on_epoch(self, name: str, metrics: EpochMetrics) -> None:
+        self._say(Progress("train", f"{name} epoch {metrics.epoch + 1}, validation loss {metrics.val_loss:.4f}"))
+
+
+class Interrupted(Exception):  # noqa: N818 - not a fault
+    """A cycle was asked to stop before it came to a decision."""
+
+
+def _sequence_answers(served: Champion, samples: Samples, steps: int) -> F64:
+    """Probabilities step by step through each session, from the INT8 weights as read back."""
+    index = sequence.layout(samples.groups, samples.timestamps, steps)
+    scaled = scale.apply(samples.features, served.scaling)
+    arrays = sequence.gather(index, scaled, samples.labels, samples.weights)
+    quantized: QuantizedParams = served.quantized
+    z: F32 = logits(dequantize(quantized), served.config, arrays.features)
+    return sequence.scatter(index, np.asarray(sigmoid(z.astype(np.float64))), len(samples.labels))
+
+
+def _counts(splits: Splits) -> Counts:
+    first, second = (class_counts(part.labels, part.weights) for part in (splits.train, splits.validation))
+    return Counts(
+        train=(first[0] + second[0], first[1] + second[1]),
+        holdout=class_counts(splits.holdout.labels, splits.holdout.weights),
+    )
+
+
+def _table(ranked: list[Challenger]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": one.recipe.name,
+            "validation_loss": one.validation_loss,
+            "epochs": 0 if one.fit is None else len(one.fit.epochs),
+            "failure": one.failure,
+        }
+        for one in ranked
+    ]

@@ -1,0 +1,193 @@
+"""The daemon's life: signals, systemd, wake-ups and when to train. No maths, no formats."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+from streamtrain.config import ConfigError
+from streamtrain.config import load as load_config
+from streamtrain.cycle import Cycle, Interrupted, Progress
+from streamtrain.ingest.watch import Watcher
+from streamtrain.intake import SUMMARY
+from streamtrain.ops.notify import Notifier, watchdog_interval_s
+from streamtrain.publish.errors import PublishError
+from streamtrain.publish.lock import LockedError
+from streamtrain.types import Decision
+
+_LOG = logging.getLogger(__name__)
+
+SCAN_INTERVAL_S = 2.0
+"""A scan comes at least so often: events are hints, and some file systems send none."""
+QUIET_S = 0.1
+"""At most one scan in this time, however many events come."""
+RETRY_S = 10.0
+"""Between two tries where the models directory cannot be written."""
+
+
+class Daemon:
+    """Watches, ingests, trains and publishes until told to stop.
+
+    Parameters
+    ----------
+    config_file : Path
+        Read at the start and again at every SIGHUP.
+    notifier : Notifier
+    clock, monotonic : callable
+        Seconds since the epoch; seconds of a clock that is never set back.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        config_file: Path,
+        notifier: Notifier,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._file = config_file
+        self.config = load_config(config_file)
+        self._notifier, self._clock, self._monotonic = notifier, clock, monotonic
+        self._stopping = threading.Event()
+        self._reloading = threading.Event()
+        self._watchdog_s = watchdog_interval_s(os.environ, os.getpid())
+        self._kicked_at = -1e9
+        self._not_before = -1e9
+        self._n_lost = 0
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT; returns when everything is committed and closed.
+
+        Raises
+        ------
+        StoreError, LockedError
+            If the state database or the models directory belongs to another process, or can't be used.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+        ready = False
+        while not self._stopping.is_set():
+            self._reloading.clear()
+            with Cycle(self.config, self._clock, self._on_progress) as cycle:
+                self._acquire(cycle)
+                with closing(Watcher(self.config.logs.directory)) as watcher:
+                    self._ingest(cycle)
+                    self._say_ready(cycle, again=ready)
+                    ready = True
+                    self._serve(cycle, watcher)
+            if self._reloading.is_set():
+                self._reload()
+        self._notifier.stopping("stopped")
+        _LOG.info("stopped")
+
+    def _serve(self, cycle: Cycle, watcher: Watcher) -> None:
+        while not (self._stopping.is_set() or self._reloading.is_set()):
+            started = self._monotonic()
+            self._ingest(cycle)
+            if self._due(cycle):
+                self._learn(cycle)
+            self._kick()
+            if self._stopping.is_set() or self._reloading.is_set():
+                return
+            watcher.wait(self._wait_s())
+            remaining = QUIET_S - (self._monotonic() - started)
+            if remaining > 0:
+                self._stopping.wait(remaining)
+
+    def _wait_s(self) -> float:
+        return SCAN_INTERVAL_S if self._watchdog_s is None else min(SCAN_INTERVAL_S, self._watchdog_s / 3)
+
+    def _acquire(self, cycle: Cycle) -> None:
+        try:
+            cycle.registry.acquire()
+        except LockedError:
+            raise
+        except PublishError as error:
+            # Reading logs needs no models directory: samples are kept and publishing is tried again later.
+            _LOG.error("the models directory cannot be written; logs are read on, training waits: %s", error)
+
+    def _ingest(self, cycle: Cycle) -> None:
+        report = cycle.ingest(self._halting)
+        if report.lines:
+            _LOG.info("ingested %s", " ".join(f"{name}={getattr(report, name)}" for name in SUMMARY))
+        if report.n_lost > self._n_lost:
+            _LOG.warning("%d logs disappeared before they were read to their end", report.n_lost - self._n_lost)
+        self._n_lost = report.n_lost
+
+    def _due(self, cycle: Cycle) -> bool:
+        if self._monotonic() < self._not_before:
+            return False
+        return cycle.due()
+
+    def _learn(self, cycle: Cycle) -> None:
+        try:
+            decision = cycle.learn(self._halting)
+        except Interrupted as reason:
+            _LOG.info("%s", reason)
+        except PublishError as error:
+            self._not_before = self._monotonic() + RETRY_S
+            _LOG.error("publishing failed; the samples are kept, next try in %g s: %s", RETRY_S, error)
+            self._notifier.status(f"publishing failed, trying again: {error}")
+        else:
+            self._not_before = -1e9
+            self._report(decision)
+
+    def _report(self, decision: Decision) -> None:
+        told = {key: value for key, value in asdict(decision).items() if key in ("version", "holdout_accuracy")}
+        _LOG.info("%s %s: %s", decision.outcome, told, decision.reason)
+        if decision.advice is not None:
+            _LOG.info("advice: %s", decision.advice)
+        self._notifier.status(f"{decision.outcome}: {decision.reason}")
+
+    def _say_ready(self, cycle: Cycle, again: bool) -> None:
+        counts = cycle.store.counts()
+        try:
+            current = cycle.registry.current()
+        except PublishError as error:
+            current = f"nothing ({error})"
+        text = f"watching {self.config.logs.directory}, {counts.n_samples} samples, serving {current or 'nothing yet'}"
+        self._notifier.ready(text)
+        _LOG.info("%s: %s", "reloaded" if again else "ready", text)
+
+    def _reload(self) -> None:
+        """Take the configuration file anew as a whole, or not at all."""
+        self._notifier.reloading()
+        try:
+            self.config = load_config(self._file)
+        except (ConfigError, OSError) as error:
+            _LOG.error("the configuration is refused and the old one stays: %s", error)
+            self._notifier.ready("the new configuration is refused, the old one stays")
+
+    def _halting(self) -> bool:
+        return self._stopping.is_set() or self._reloading.is_set()
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._kick()
+
+    def _kick(self) -> None:
+        """Tell the watchdog of progress, not more often than it needs to know."""
+        if self._watchdog_s is None:
+            return
+        now = self._monotonic()
+        if now - self._kicked_at >= self._watchdog_s / 4:
+            self._kicked_at = now
+            self._notifier.watchdog()
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping.set()
+
+    def _on_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reloading.set()

@@ -1,0 +1,124 @@
+"""The first half of the flow, from log bytes to the cut window. Never loads the compiler: reading logs starts fast."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from streamtrain.config import Config
+from streamtrain.dataset import window
+from streamtrain.dataset.select import select
+from streamtrain.dataset.split import HOLDOUT, VALIDATION, in_fraction
+from streamtrain.dataset.store import Store
+from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
+from streamtrain.train.presets import TrainingConfig, resolve
+from streamtrain.types import Samples
+
+SUMMARY = ("lines", "samples", "duplicates", "quarantined", "pending")
+"""What is told of an `IngestReport` in JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The rolling window, cut: `train` and `validation` are learned from, `holdout` only judges."""
+
+    train: Samples
+    validation: Samples
+    holdout: Samples
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of samples of each split, by name."""
+        return {
+            "train": len(self.train.labels),
+            "validation": len(self.validation.labels),
+            "holdout": len(self.holdout.labels),
+        }
+
+
+class Intake:
+    """The dataset and what fills it, opened for one configuration.
+
+    Parameters
+    ----------
+    config : Config
+    clock : callable
+        Seconds since the epoch.
+
+    Raises
+    ------
+    StoreError
+        If the state database cannot be opened.
+    """
+
+    def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
+        self.config = config
+        self._clock = clock
+        config.state.directory.mkdir(parents=True, exist_ok=True)
+        self.store = Store(
+            config.state.directory / "state.db", config.schema.digest, max_samples=config.dataset.window, clock=clock
+        )
+        self._ingestor = Ingestor(self.store, config.schema, ingest_options(config), clock=clock)
+
+    def close(self) -> None:
+        """Give the database back."""
+        self.store.close()
+
+    def __enter__(self) -> Intake:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ingest(
+        self, should_stop: Callable[[], bool] = lambda: False, on_batch: Callable[[], None] = lambda: None
+    ) -> IngestReport:
+        """Read what the logs have to give into the dataset."""
+        return self._ingestor.run(should_stop, on_batch)
+
+    def ingest_files(self, files: Sequence[Path]) -> IngestReport:
+        """Read these files and no others; the report is of all of them."""
+        reports = []
+        for file in files:
+            name = glob.escape(file.name)
+            options = replace(ingest_options(self.config), directory=file.parent, include=(f"/{name}",), exclude=())
+            one = Ingestor(self.store, self.config.schema, replace(options, idle_timeout_s=0.0), clock=self._clock)
+            reports.append(one.run())
+        total = {name: sum(getattr(one, name) for one in reports) for name in SUMMARY}
+        return replace(reports[-1], **total)
+
+    def splits(self) -> Splits:
+        """Cut the rolling window by stable hashes of its sessions."""
+        dataset = self.config.dataset
+        samples = window.load(self.store, dataset.window, dataset.max_age_s, self._clock())
+        held = in_fraction(samples.groups, dataset.holdout, dataset.seed, HOLDOUT)
+        learned = select(samples, ~held)
+        share = self.training_config(len(learned.labels)).validation_split
+        stopping = in_fraction(learned.groups, share, dataset.seed, VALIDATION)
+        return Splits(select(learned, ~stopping), select(learned, stopping), select(samples, held))
+
+    def training_config(self, n_samples: int) -> TrainingConfig:
+        """Choose the settings for training from scratch on `n_samples` samples: the preset's, overridden."""
+        return resolve(self.config.training.preset, n_samples, self.overrides())
+
+    def overrides(self) -> dict[str, Any]:
+        """Return what the configuration sets of the training's settings."""
+        given = {key: value for key, value in asdict(self.config.training).items() if value is not None}
+        if given.get("early_stopping_patience") == 0:
+            given["early_stopping_patience"] = 10**9  # the configuration's word for never
+        return given
+
+
+def ingest_options(config: Config) -> IngestOptions:
+    """Return what the section `logs` asks of ingestion."""
+    logs = config.logs
+    return IngestOptions(
+        directory=logs.directory, include=logs.include, exclude=logs.exclude, max_line_bytes=logs.max_line_bytes
+    )

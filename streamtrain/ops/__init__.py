@@ -1,0 +1,1 @@
+"""Ops: how the daemon talks to the machine around it."""

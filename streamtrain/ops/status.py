@@ -1,0 +1,75 @@
+"""What an operator asks first: is it reading, what is served, what was decided last and why. Read-only."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from streamtrain.config import Config
+from streamtrain.dataset.errors import StoreMissingError
+from streamtrain.dataset.store import Store
+from streamtrain.ingest.ingestor import Ingestor
+from streamtrain.intake import ingest_options
+from streamtrain.publish.catalog import Catalog
+
+
+def collect(config: Config, now: float | None = None) -> dict[str, Any]:
+    """Gather the state of a service from its database, its logs and its models directory.
+
+    Parameters
+    ----------
+    config : Config
+    now : float, optional
+        Seconds since the epoch; the clock's if None.
+
+    Returns
+    -------
+    dict
+        JSON values: "window", "current", "last_decision", "lag", "ingested", "versions".
+    """
+    moment = time.time() if now is None else now
+    catalog = Catalog(config.models.directory)
+    current = catalog.current()
+    decisions = [one for one in catalog.receipts.read(200) if one.get("event") == "candidate"]
+    return {
+        **_dataset(config, moment),
+        "current": None if current is None else _version(catalog, current),
+        "last_decision": decisions[-1] if decisions else None,
+        "versions": len(catalog.names()),
+    }
+
+
+def _version(catalog: Catalog, name: str) -> dict[str, Any]:
+    manifest = catalog.manifest(name)
+    return {
+        "version": name,
+        "holdout_accuracy": manifest.get("test_accuracy"),
+        "published": manifest.get("timestamp"),
+        "parent": manifest.get("parent"),
+    }
+
+
+def _dataset(config: Config, now: float) -> dict[str, Any]:
+    try:
+        store = Store(config.state.directory / "state.db", config.schema.digest, readonly=True)
+    except StoreMissingError:
+        return {"window": {"samples": 0}, "ingested": None, "lag": {"bytes": None, "seconds": None}}
+    with store:
+        counts = store.counts()
+        behind_bytes, behind_s = Ingestor(store, config.schema, ingest_options(config), clock=lambda: now).lag()
+        return {
+            "window": {
+                "samples": min(counts.n_samples, config.dataset.window),
+                "oldest": counts.oldest,
+                "newest": counts.newest,
+            },
+            "ingested": {
+                "lines": counts.n_lines,
+                "samples": counts.n_total_ingested,
+                "duplicates": counts.n_duplicates,
+                "quarantined": counts.n_quarantined,
+                "waiting": counts.n_waiting,
+                "lost_bytes": counts.lost_bytes,
+            },
+            "lag": {"bytes": behind_bytes, "seconds": behind_s},
+        }

@@ -1,0 +1,88 @@
+"""What the commands show a person: tables and sentences on a terminal, plain text elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from streamtrain.publish.catalog import VersionInfo
+from streamtrain.types import Quarantined
+
+_COLOURS = {"published": "green", "rejected": "yellow", "skipped": "cyan"}
+
+
+def print_pass(ingested: dict[str, int], window: dict[str, int], decision: dict[str, Any] | None) -> None:
+    """Show what a pass read, what the window holds and what the gate said."""
+    console = Console(highlight=False)
+    console.print("ingested  " + "  ".join(f"{value:,} {name}" for name, value in ingested.items()))
+    console.print("window    " + "  ".join(f"{value:,} {name}" for name, value in window.items()))
+    if decision is not None:
+        _print_decision(console, decision)
+
+
+def print_status(state: dict[str, Any]) -> None:
+    """Show the answer of `streamtrain status`."""
+    console = Console(highlight=False)
+    window, lag, ingested = state["window"], state["lag"], state["ingested"]
+    console.print(
+        f"window    {window['samples']:,} samples, {_time(window.get('oldest'))} to {_time(window.get('newest'))}"
+    )
+    if ingested is None:
+        console.print("ingested  nothing yet: there is no state database")
+    else:
+        console.print("ingested  " + "  ".join(f"{value:,} {name}" for name, value in ingested.items()))
+        console.print(f"lag       {lag['bytes']:,} bytes, {lag['seconds']:.1f} s not yet read")
+    current = state["current"]
+    if current is None:
+        console.print("serving   nothing yet")
+    else:
+        accuracy = current["holdout_accuracy"]
+        shown = "unknown" if accuracy is None else f"{accuracy:.3f}"
+        console.print(f"serving   [bold]{escape(current['version'])}[/], holdout accuracy {shown}")
+    if state["last_decision"] is not None:
+        _print_decision(console, state["last_decision"])
+
+
+def print_versions(versions: Sequence[VersionInfo]) -> None:
+    """Show the published versions, the newest last."""
+    table = Table("", "version", "published", "accuracy", "parent", "note")
+    for one in versions:
+        accuracy = "" if one.test_accuracy is None else f"{one.test_accuracy:.3f}"
+        note = ", ".join(word for word in ("pinned" if one.pinned else "", one.damage or "") if word)
+        marker = "→" if one.current else ""
+        table.add_row(marker, one.version, one.timestamp or "", accuracy, one.parent or "", escape(note))
+    Console(highlight=False).print(table if versions else "no version was published yet")
+
+
+def print_quarantine(rows: Sequence[Quarantined]) -> None:
+    """Show quarantined lines by file, offset and reason; their content only as escaped text."""
+    table = Table("file", "offset", "reason", "line")
+    for row in rows:
+        shown = row.line[:80].decode("utf-8", "backslashreplace")
+        table.add_row(_plain(row.path), str(row.offset), _plain(row.reason), _plain(shown))
+    Console(highlight=False).print(table if rows else "nothing is quarantined")
+
+
+def _print_decision(console: Console, decision: dict[str, Any]) -> None:
+    outcome = str(decision.get("outcome"))
+    version = f" {escape(str(decision['version']))}" if decision.get("version") else ""
+    console.print(
+        f"decision  [{_COLOURS.get(outcome, 'white')}]{outcome}{version}[/]: {escape(str(decision['reason']))}"
+    )
+    for rule in decision.get("rules") or ():
+        console.print(f"          {'[green]✓[/]' if rule['passed'] else '[red]✗[/]'} {escape(str(rule['text']))}")
+    if decision.get("advice"):
+        console.print(f"advice    {escape(str(decision['advice']))}")
+
+
+def _time(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def _plain(text: str) -> str:
+    return escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))

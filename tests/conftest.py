@@ -1,0 +1,64 @@
+"""What every test may rely on: a compile cache of the repository's own, skips that CI doesn't allow, the shared data."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+# The float64 oracle and the hand-driven kernel lie beside this file; appended, so that they hide nothing.
+sys.path.append(str(REPOSITORY / "tests"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled kernels between runs, in the repository and not in the home folder of whoever runs the tests."""
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(REPOSITORY / ".cache" / "numba"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine can't run, and say why; in CI that is a failure."""
+    for marker in item.iter_markers():
+        missing = _missing(marker.name)
+        if missing is not None:
+            unavailable(missing)
+
+
+def unavailable(reason: str) -> None:
+    """Skip the running test for `reason`, or fail it where ``CI=true``."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"skipped, which CI doesn't allow: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def _missing(marker: str) -> str | None:
+    if marker == "needs_peers":
+        absent = [name for name in ("torch", "sklearn") if importlib.util.find_spec(name) is None]
+        return f"not installed: {', '.join(absent)} (the extra `peers`)" if absent else None
+    if marker == "needs_data":
+        return None if SHARED_DATA.is_dir() else "no shared routing outcomes at ../shared/data"
+    if marker == "needs_npm":
+        return None if shutil.which("npm") else "no npm on the path"
+    if marker == "needs_root":
+        return None if os.geteuid() == 0 and shutil.which("systemctl") else "needs root and systemd"
+    return None
+
+
+@pytest.fixture(scope="session", name="unavailable")
+def unavailable_fixture():
+    """`unavailable(reason)`: skip the running test, or fail it in CI."""
+    return unavailable
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared routing outcomes."""
+    if not SHARED_DATA.is_dir():
+        unavailable("no shared routing outcomes at ../shared/data")
+    return SHARED_DATA

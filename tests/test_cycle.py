@@ -1,0 +1,209 @@
+"""The main job, end to end, through the commands that an operator types."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from simulated_logs import lines, rows, write_config
+
+from streamtrain import Router
+
+
+def command(*words, check=True, text=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "streamtrain", *map(str, words)],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def once(config):
+    return json.loads(command("once", "--config", config, "--json").stdout)
+
+
+def receipts(folder):
+    return [json.loads(line) for line in (folder / "models" / "receipts.jsonl").read_text().splitlines()]
+
+
+def test_from_an_empty_folder_to_a_served_version(tmp_path):
+    config = write_config(tmp_path)
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+    (tmp_path / "logs" / "b.jsonl.gz").write_bytes(gzip.compress(lines(rows(1000, seed=1, first_id=3000))))
+    told = once(config)
+    assert told["ingested"] == {"lines": 4000, "samples": 4000, "duplicates": 0, "quarantined": 0, "pending": 0}
+    assert sum(told["window"].values()) == 4000
+    assert told["decision"]["outcome"] == "published"
+    assert told["decision"]["holdout_accuracy"] >= 0.85
+    version = told["decision"]["version"]
+    with Router(tmp_path / "models") as router:
+        assert router.version == version
+        fresh = rows(2000, seed=9, noise=0.0)
+        features = [[row[name] for name in router.model.features] for row in fresh]
+        labels = np.array([row["lightweight_successful"] for row in fresh])
+        assert np.mean((router.score_batch(features) >= 0.5) == labels) > 0.93
+    state = json.loads(command("status", "--config", config, "--json").stdout)
+    assert state["window"]["samples"] == 4000
+    assert state["current"]["version"] == version
+    assert state["current"]["holdout_accuracy"] == pytest.approx(told["decision"]["holdout_accuracy"])
+    assert state["last_decision"]["outcome"] == "published"
+    assert state["lag"] == {"bytes": 0, "seconds": 0}
+    assert [one["version"] for one in json.loads(command("versions", "--config", config, "--json").stdout)] == [version]
+    for words in (("status",), ("versions",), ("quarantine", "list")):
+        assert command(*words, "--config", config).stdout
+
+
+def test_a_second_pass_continues_where_the_first_stopped(tmp_path):
+    config = write_config(tmp_path)
+    log = tmp_path / "logs" / "a.jsonl"
+    log.write_bytes(lines(rows(3000)))
+    first = once(config)
+    with log.open("ab") as more:
+        more.write(lines(rows(1000, seed=2, first_id=3000)) + b'{"id": "cut')
+    second = once(config)
+    assert second["ingested"] == {"lines": 1000, "samples": 1000, "duplicates": 0, "quarantined": 0, "pending": 1}
+    assert second["decision"]["outcome"] in ("published", "rejected")
+    assert second["decision"]["current_accuracy"] is not None
+    parent = receipts(tmp_path)[-1]
+    assert {one["name"] for one in parent["challengers"]} >= {"fine-tuned", "scratch"}
+    assert once(config)["ingested"]["lines"] == 0
+    assert first["decision"]["version"] is not None
+
+
+def test_bad_lines_are_quarantined_and_good_ones_are_read(tmp_path):
+    config = write_config(tmp_path)
+    good = rows(1500)
+    bad = [
+        b"not json\n",
+        b"{}\n",
+        json.dumps(good[0] | {"id": "x1", "recency_score": None}).encode() + b"\n",
+        json.dumps(good[0] | {"id": "x2", "recency_score": "0.5"}).encode() + b"\n",
+        json.dumps(good[0] | {"id": "x3", "lightweight_successful": 2}).encode() + b"\n",
+        json.dumps(good[0] | {"id": "x4"}).encode().replace(b"true", b"NaN").replace(b"false", b"NaN") + b"\n",
+        b'{"similarity_score": NaN}\n',
+    ]
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(good[:700]) + b"".join(bad) + lines(good[700:]))
+    told = once(config)
+    assert told["ingested"]["samples"] == 1500
+    assert told["ingested"]["quarantined"] == len(bad)
+    listed = json.loads(command("quarantine", "list", "--config", config, "--json").stdout)
+    assert len(listed) == len(bad)
+    assert all(one["reason"] and one["path"].endswith("a.jsonl") for one in listed)
+    assert min(one["offset"] for one in listed) == len(lines(good[:700]))
+
+
+def test_too_few_samples_are_skipped_with_words(tmp_path):
+    config = write_config(tmp_path)
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(300)))
+    decision = once(config)["decision"]
+    assert decision["outcome"] == "skipped"
+    assert "300" in decision["reason"]
+    assert receipts(tmp_path)[-1]["outcome"] == "skipped"
+    assert not (tmp_path / "models" / "current").exists()
+
+
+def test_shuffled_labels_are_refused(tmp_path):
+    config = write_config(tmp_path, "gate: {min_accuracy: 0.3}\n")
+    made = rows(4000)
+    labels = np.random.default_rng(3).permutation([row["lightweight_successful"] for row in made])
+    for row, label in zip(made, labels, strict=True):
+        row["lightweight_successful"] = bool(label)
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(made))
+    assert once(config)["decision"]["outcome"] == "rejected"
+    assert receipts(tmp_path)[-1]["outcome"] == "rejected"
+
+
+def test_rollback_promote_pin(tmp_path):
+    config = write_config(tmp_path, "gate: {versus_current: 'off'}\n")
+    log = tmp_path / "logs" / "a.jsonl"
+    log.write_bytes(lines(rows(3000)))
+    first = once(config)["decision"]["version"]
+    with log.open("ab") as more:
+        more.write(lines(rows(3000, seed=2, first_id=3000)))
+    second = once(config)["decision"]["version"]
+    assert first != second
+    command("rollback", "--config", config)
+    with Router(tmp_path / "models") as router:
+        assert router.version == first
+        command("promote", "--config", config, second)
+        router.poll()
+        assert router.version == second
+    command("pin", "--config", config, first)
+    command("unpin", "--config", config, first)
+    assert [one["event"] for one in receipts(tmp_path)[-4:]] == ["rollback", "promote", "pin", "unpin"]
+    refused = command("rollback", "--config", config, "v1", check=False)
+    assert refused.returncode == 1
+    assert "v1" in refused.stderr
+
+
+def test_score_reads_arrays_and_objects(tmp_path):
+    config = write_config(tmp_path)
+    made = rows(3000)
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(made))
+    once(config)
+    one = made[0]
+    array = [one[name] for name in list(one)[2:7]]
+    models = tmp_path / "models"
+    done = command("score", models, text=f"{json.dumps(array)}\n{json.dumps(one)}\n[1]\n", check=False)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert answers[0]["confidence"] == answers[1]["confidence"]
+    assert "error" in answers[2]
+    file = models / "current" / "fastgrnn.safetensors"
+    plain = json.loads(command("score", file, text=json.dumps(array) + "\n").stdout)
+    assert plain["confidence"] == pytest.approx(answers[0]["confidence"], abs=1e-5)
+
+
+def test_train_from_files_needs_no_state(tmp_path):
+    log = tmp_path / "history.jsonl"
+    log.write_bytes(lines(rows(3000)))
+    told = json.loads(command("train", log, "--models", tmp_path / "models", "--json").stdout)
+    assert told["decision"]["outcome"] == "published"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.jsonl", "models"]
+
+
+def test_unwritable_models_directory_keeps_the_samples(tmp_path):
+    config = write_config(tmp_path)
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+    (tmp_path / "models").write_text("in the way")
+    failed = command("once", "--config", config, "--json", check=False)
+    assert failed.returncode == 1
+    assert "models" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    (tmp_path / "models").unlink()
+    again = once(config)
+    assert again["ingested"]["lines"] == 0
+    assert again["decision"]["outcome"] == "published"
+
+
+def test_config_mistakes_are_named_all_at_once(tmp_path):
+    config = write_config(tmp_path, "gate: {min_auc: 7}\ntraining: {lerning_rate: 0.1}\n")
+    for words in (("check",), ("once",), ("run",), ("status",)):
+        done = command(*words, "--config", config, check=False)
+        assert done.returncode == 2
+        assert "gate.min_auc" in done.stderr
+        assert "learning_rate" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert command("once", check=False).returncode == 2
+    assert command("check", "--config", write_config(tmp_path)).returncode == 0
+
+
+def test_sequences_of_sessions_are_trained_and_judged(tmp_path):
+    config = write_config(
+        tmp_path,
+        "schema: {session: session}\nmodel: {sequence_length: 4}\ngate: {min_accuracy: 0.8}\n",
+    )
+    made = rows(4000)
+    for i, row in enumerate(made):
+        row["session"] = f"s{i // 5}"
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(made))
+    told = once(config)
+    assert told["decision"]["outcome"] == "published"
