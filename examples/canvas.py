@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import lettering
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
+SMALL_BOX = 2500  # pixels
 
 
 class Canvas:
@@ -64,32 +65,41 @@ class Canvas:
         return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
     def _stroke(
-        self, chains: Iterable[NDArray[np.float64]], colour: Colour, thickness: float, alpha: float = 1.0
+        self, chains: Sequence[NDArray[np.float64]], colour: Colour, thickness: float, alpha: float = 1.0
     ) -> None:
         """Blend once with how much of each pixel is within half a thickness of any chain."""
-        segments = [segment for chain in chains for segment in pairwise(chain)]
-        if not segments:
+        if not chains:
             return
         reach = thickness / 2.0 + 1.0
-        ends = np.array(segments)  # (S, 2 ends, x y)
-        left, top = np.maximum(np.floor(ends.min((0, 1)) - reach), 0).astype(int)
-        right, bottom = np.minimum(np.ceil(ends.max((0, 1)) + reach) + 1, (self.width, self.height)).astype(int)
+        everything = np.concatenate(chains)
+        left, top = np.maximum(np.floor(everything.min(0) - reach), 0).astype(int)
+        right, bottom = np.minimum(np.ceil(everything.max(0) + reach) + 1, (self.width, self.height)).astype(int)
         if right <= left or bottom <= top:
             return
         cover = np.zeros((bottom - top, right - left), np.float32)
-        for (x0, y0), (x1, y1) in segments:
-            a = max(int(min(y0, y1) - reach), top), min(int(max(y0, y1) + reach) + 2, bottom)
-            b = max(int(min(x0, x1) - reach), left), min(int(max(x0, x1) + reach) + 2, right)
-            if a[0] >= a[1] or b[0] >= b[1]:
-                continue
-            y, x = np.ogrid[a[0] : a[1], b[0] : b[1]]
-            along, length_2 = (x - x0) * (x1 - x0) + (y - y0) * (y1 - y0), (x1 - x0) ** 2 + (y1 - y0) ** 2
-            part = np.clip(along / length_2, 0.0, 1.0) if length_2 > 0.0 else 0.0
-            distance = np.hypot(x - x0 - part * (x1 - x0), y - y0 - part * (y1 - y0))
-            window = cover[a[0] - top : a[1] - top, b[0] - left : b[1] - left]
-            np.maximum(window, np.clip(thickness / 2.0 + 0.5 - distance, 0.0, 1.0), out=window)
+        for chain in chains:
+            # A letter's stroke is many short segments in a small box, faster at once; a curve is better piece by piece.
+            small = np.prod(np.ptp(chain, axis=0) + 2.0 * reach) < SMALL_BOX
+            pieces = [chain] if small else [np.array(ends) for ends in pairwise(chain)]
+            for piece in pieces:
+                x0, y0 = np.maximum(np.floor(piece.min(0) - reach).astype(int), (left, top))
+                x1, y1 = np.minimum(np.ceil(piece.max(0) + reach).astype(int) + 1, (right, bottom))
+                if x0 < x1 and y0 < y1:
+                    y, x = np.ogrid[y0:y1, x0:x1]
+                    window = cover[y0 - top : y1 - top, x0 - left : x1 - left]
+                    np.maximum(window, np.clip(thickness / 2.0 + 0.5 - _distance(piece, x, y), 0.0, 1.0), out=window)
         area = self.pixels[top:bottom, left:right]
         area += (np.array(colour, np.float32) - area) * (cover * np.float32(alpha))[:, :, None]
+
+
+def _distance(chain: NDArray[np.float64], x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distance of each pixel of a grid to the nearest point of the chain."""
+    start, step = chain[:-1, :, None, None], np.diff(chain, axis=0)[:, :, None, None]
+    dx, dy = x - start[:, 0], y - start[:, 1]
+    length_2 = step[:, 0] ** 2 + step[:, 1] ** 2
+    part = np.clip((dx * step[:, 0] + dy * step[:, 1]) / np.where(length_2 > 0.0, length_2, 1.0), 0.0, 1.0)
+    distance: NDArray[np.float64] = np.hypot(dx - part * step[:, 0], dy - part * step[:, 1]).min(0)
+    return distance
 
 
 def _dashed(chain: NDArray[np.float64], dash: float) -> list[NDArray[np.float64]]:

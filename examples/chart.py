@@ -119,7 +119,7 @@ def draw(story: Story) -> bytes:
     canvas.text(RIGHT, up(story.floor) - 9, f"floor of the gate {100 * story.floor:.0f} %", AMBER, 10.5, anchor="right")
     if story.change is not None:
         x = across(story.change)
-        canvas.line([(x, TOP), (x, BOTTOM)], RED, 2.0, dash=7)
+        canvas.line([(x, TOP + 24), (x, BOTTOM)], RED, 2.0, dash=7)
         canvas.text(x + 10, BOTTOM - 34, "the lightweight model", RED, 11)
         canvas.text(x + 10, BOTTOM - 14, "is swapped for a weaker one", RED, 11)
     if len(story.bins) > 1:

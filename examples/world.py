@@ -88,7 +88,8 @@ class World:
         popularity = beta(1.2, 2.4, BLOCK)
         success = 0.35 * similarity + 0.65 * beta(3.5, 2.0, BLOCK)  # what is familiar has a better record
         complexity = beta(1.5, 1.7, BLOCK)
-        return np.round(np.stack([similarity, recency, popularity, success, complexity], axis=1), 4)
+        block: NDArray[np.float64] = np.stack([similarity, recency, popularity, success, complexity], axis=1)
+        return block.round(4)
 
 
 def _logistic(margin: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -215,6 +215,20 @@ def check(config_file: Path) -> None:
 
 
 @cli.command()
+@CONFIG
+def warmup(config_file: Path) -> None:
+    """Compile everything that training will need, so that the service starts fast."""
+    from streamtrain.config import load
+    from streamtrain.cycle import Cycle
+
+    config = load(config_file)
+    with tempfile.TemporaryDirectory(prefix="streamtrain-") as scratch:
+        aside = replace(config.state, directory=Path(scratch))  # the daemon may hold the real one
+        with Cycle(replace(config, state=aside)) as cycle:
+            click.echo(f"{cycle.warm()} kernels ready")
+
+
+@cli.command()
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
 def score(model: Path) -> None:
     """Read feature vectors as JSON lines and write a score for each.

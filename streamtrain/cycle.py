@@ -30,7 +30,8 @@ from streamtrain.publish.registry import Registry, VersionError
 from streamtrain.router.load import load as load_served
 from streamtrain.train.challengers import Challenger, Recipe, calm, compete
 from streamtrain.train.fit import logits
-from streamtrain.train.presets import resolve
+from streamtrain.train.presets import PRESET_SIZES, resolve
+from streamtrain.train.warm import Shape, warm
 from streamtrain.types import (
     F32,
     F64,
@@ -38,7 +39,6 @@ from streamtrain.types import (
     Candidate,
     Decision,
     EpochMetrics,
-    FastGRNNConfig,
     QuantizedParams,
     Samples,
     Scaling,
@@ -112,11 +112,19 @@ class Cycle:
 
     def due(self) -> bool:
         """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`."""
-        trigger, last = self.config.trigger, self._last_learned()
-        n_new = self.store.counts().n_total_ingested - last.n_ingested
+        trigger, last, counts = self.config.trigger, self._last_learned(), self.store.counts()
+        n_new = counts.n_total_ingested - last.n_ingested
         if n_new <= 0:
             return False
-        return n_new >= trigger.min_new_samples or self._clock() - last.time_s >= trigger.max_interval_s
+        enough = n_new >= trigger.min_new_samples and counts.n_samples >= trigger.min_samples
+        return enough or self._clock() - last.time_s >= trigger.max_interval_s
+
+    def warm(self) -> int:
+        """Compile every kernel that training under this configuration may call; return how many there are."""
+        batches = {self.intake.training_config(size).batch_size for size in PRESET_SIZES}
+        steps, shape = self.config.model.sequence_length, self.intake.shape()
+        distilled = self.intake.training_config(0).enable_distillation
+        return warm([Shape(shape, steps, batch, distilled) for batch in sorted(batches)])
 
     def learn(self, should_stop: Callable[[], bool] = lambda: False) -> Decision:
         """Train on the window, judge the best candidate, publish or refuse it, and leave a receipt.
@@ -142,7 +150,7 @@ class Cycle:
         train, validation = self._arrays(splits.train, scaling), self._arrays(splits.validation, scaling)
         recipes = self._recipes(champion, scaling, len(splits.train.labels) + len(splits.validation.labels))
         self._say(Progress("train"))
-        ranked = compete(recipes, self._shape(), train, validation, should_stop, self._on_epoch)
+        ranked = compete(recipes, self.intake.shape(), train, validation, should_stop, self._on_epoch)
         if should_stop():
             raise Interrupted("training was stopped before it ended; its samples are kept for the next")
         best = ranked[0]
@@ -181,15 +189,13 @@ class Cycle:
 
     def _last_learned(self) -> LastLearned:
         kept = self.store.get(_LAST_LEARNED)
-        return LastLearned(**kept) if isinstance(kept, dict) else LastLearned()
+        if isinstance(kept, dict):
+            return LastLearned(**kept)
+        self._remember(0)
+        return LastLearned(0, self._clock())
 
     def _remember(self, n_ingested: int) -> None:
         self.store.set(_LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
-
-    def _shape(self) -> FastGRNNConfig:
-        model = self.config.model
-        d = len(self.config.schema.feature_names)
-        return FastGRNNConfig(d, model.hidden_dim, 1, model.nu, model.zeta, model.rank)
 
     def _rules(self) -> GateRules:
         trigger, gate = self.config.trigger, self.config.gate
@@ -213,14 +219,14 @@ class Cycle:
             champion = load_candidate(self.registry.path(current))
         except VersionError:
             return None
-        same_shape = champion.config == self._shape()
+        same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
     def _recipes(self, champion: Champion | None, scaling: Scaling, n_samples: int) -> list[Recipe]:
         """Candidates of this cycle: from the current weights, slowly and fast, and from scratch."""
         seed = self.config.dataset.seed
         preset = self.intake.training_config(n_samples)
-        fresh = initialise(self._shape(), seed)
+        fresh = initialise(self.intake.shape(), seed)
         recipes = [
             Recipe("scratch-calm", fresh, calm(preset, self.intake.overrides()), seed),
             Recipe("scratch", fresh, preset, seed),
@@ -252,7 +258,7 @@ class Cycle:
             raise ValueError("candidate: a challenger that diverged has no weights")
         tuned = best.recipe.name.startswith("fine-tuned")
         return Candidate(
-            config=self._shape(),
+            config=self.intake.shape(),
             params=best.fit.params,
             quantized=quantize(best.fit.params),
             scaling=scaling,

@@ -83,8 +83,11 @@ class Daemon:
             self._reloading.clear()
             with Cycle(self.config, self._clock, self._on_progress) as cycle:
                 self._acquire(cycle)
+                warming = threading.Thread(target=cycle.warm, name="warm", daemon=True)
+                warming.start()
                 with closing(Watcher(self.config.logs.directory)) as watcher:
                     self._ingest(cycle)
+                    self._wait_for(warming)
                     self._say_ready(cycle, again=ready)
                     ready = True
                     self._serve(cycle, watcher)
@@ -92,6 +95,12 @@ class Daemon:
                 self._reload()
         self._notifier.stopping("stopped")
         _LOG.info("stopped")
+
+    def _wait_for(self, warming: threading.Thread) -> None:
+        """Wait for the kernels: until they are compiled nothing can be trained, and systemd should know."""
+        while warming.is_alive() and not self._stopping.is_set():
+            self._kick()
+            warming.join(0.1)
 
     def _serve(self, cycle: Cycle, watcher: Watcher) -> None:
         while not (self._stopping.is_set() or self._reloading.is_set()):

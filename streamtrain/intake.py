@@ -17,7 +17,7 @@ from streamtrain.dataset.split import HOLDOUT, VALIDATION, in_fraction
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
 from streamtrain.train.presets import TrainingConfig, resolve
-from streamtrain.types import Samples
+from streamtrain.types import FastGRNNConfig, Samples
 
 SUMMARY = ("lines", "samples", "duplicates", "quarantined", "pending")
 """What is told of an `IngestReport` in JSON."""
@@ -107,6 +107,12 @@ class Intake:
     def training_config(self, n_samples: int) -> TrainingConfig:
         """Choose the settings for training from scratch on `n_samples` samples: the preset's, overridden."""
         return resolve(self.config.training.preset, n_samples, self.overrides())
+
+    def shape(self) -> FastGRNNConfig:
+        """Return the model's shape: features of the schema, the rest of the section `model`."""
+        model = self.config.model
+        d = len(self.config.schema.feature_names)
+        return FastGRNNConfig(d, model.hidden_dim, 1, model.nu, model.zeta, model.rank)
 
     def overrides(self) -> dict[str, Any]:
         """Return what the configuration sets of the training's settings."""

@@ -276,7 +276,7 @@ class Source:
     path : str
         Where it was last seen.
     head_hash, head_bytes : bytes, int
-        Hash and length of its first bytes (up to 1 KiB of what was there).
+        Hash and length of its first bytes (up to 1 KiB of what was read; of what was seen while nothing was read).
     offset : int
         Everything before it is in the dataset or the quarantine.
     tail_hash, tail_bytes : bytes, int
@@ -320,7 +320,7 @@ class SourceFile:
     compressed : bool
         It is gzip.
     waiting : bool
-        Its end is not a complete line yet.
+        Its end is not a complete line yet, or it was not read to its end.
     gone : bool
         No longer in the directory.
     """

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from streamtrain.ingest.schema import Schema
+from streamtrain.ingest.schema import GUIDE_FEATURES, Schema
 
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number ≥ 0")]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1, description="a whole number ≥ 1")]
@@ -92,13 +92,7 @@ class SchemaSection:
 
     features: Annotated[
         Columns | VectorFeatures, "The features in order: field names, or one array field and its length."
-    ] = (
-        "similarity_score",
-        "recency_score",
-        "popularity_score",
-        "success_rate",
-        "complexity_score",
-    )
+    ] = GUIDE_FEATURES
     label: Annotated[Column, "1 where the lightweight model was good enough, 0 where not, or anything between."] = (
         "lightweight_successful"
     )

@@ -20,6 +20,7 @@ from streamtrain.types import Quarantined, SourceFile
 
 # A file can change again within one tick of the clock that stamps it, and neither size nor time need show it.
 _SAME_TICK_NS: Final = 50_000_000
+_TELLING_BYTES: Final = 64  # a shorter beginning of a first line is too much like others to know it again by
 _FOREIGN: Final = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\xfd7zX": "xz",
@@ -118,7 +119,7 @@ class FileReader:
             cursor = _Cursor(finding.place, log.path)
             file = replace(file, source=cursor.source.key)
             self._register.put_source(cursor.source)
-            self._register.put_file(file)
+            self._register.put_file(replace(file, waiting=True))
             stream = finding.place.stream
             for block in self._lines.blocks(stream, cursor.source.offset, cursor.source.oversize):
                 self._take(cursor, block)
@@ -164,6 +165,9 @@ class FileReader:
                 self._take(cursor, Block(offset, memoryview(rest), ends))
                 self._settle(log, file)
                 return
+        if not cursor.source.offset and len(rest) >= _TELLING_BYTES:
+            head = rest[:EDGE_BYTES]
+            self._register.put_source(replace(cursor.source, head_hash=digest(head), head_bytes=len(head)))
         self._settle(log, file, waiting=True, again=self._idle_timeout_s is not None and not due)
 
     def _reject(self, log: OpenLog, cursor: _Cursor | None, reason: str) -> None:
@@ -186,7 +190,8 @@ class _Cursor:
     """Where reading a source has got to."""
 
     def __init__(self, place: Place, path: str) -> None:
-        self.source = replace(place.source, path=path)
+        # What was thought lost is here again.
+        self.source = replace(place.source, path=path, lost_bytes=0)
         self._head = place.head
         self._tail = place.tail
 

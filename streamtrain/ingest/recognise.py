@@ -111,6 +111,8 @@ class Recogniser:
         if not head or (compressed and len(head) < EDGE_BYTES and not stream.ended):
             return Finding(None)
         candidates = self._register.candidates(head)
+        begun = next((candidate for candidate in candidates if not candidate.offset), None)
+        candidates = [candidate for candidate in candidates if candidate.offset]
         place, reached = self._longest(log, compressed, candidates, go_on)
         if place is not None:
             return Finding(place, recognised=True)
@@ -119,7 +121,10 @@ class Recogniser:
             finding = self._maybe_copy(log, compressed, longer, reached, go_on)
             if finding is not None:
                 return finding
-        if source is None or source.offset:
+        if begun is not None:
+            # Of this, only a first line without an end was seen elsewhere.
+            source = begun
+        elif source is None or source.offset:
             source = self._register.new_source(log, head)
         return Finding(Place(source, _stream(log, compressed), b"", b""))
 

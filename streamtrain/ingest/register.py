@@ -91,7 +91,7 @@ class Register:
         return [file for file in self._carriers.get(source.key, {}).values() if not file.gone]
 
     def candidates(self, head: bytes) -> list[Source]:
-        """List sources that were read at least a little and begin like this content, the shortest first."""
+        """List sources that begin like this content, those read least first."""
         keys: set[int] = set()
         for size, keys_of in self._heads.items():
             if size <= len(head):
@@ -112,7 +112,7 @@ class Register:
         before = self._sources.get(source.key)
         if before == source:
             return
-        if before is not None and before.head_bytes != source.head_bytes:
+        if before is not None and before.head_hash != source.head_hash:
             self._drop_head(before)
         self._sources[source.key] = source
         self._note_head(source)
@@ -132,9 +132,6 @@ class Register:
         self._changed_files[identity] = file
         if before is not None and (before.source != file.source or file.gone):
             self._note_loss(before)
-        source = self._sources.get(file.source)
-        if source is not None and not file.gone and source.lost_bytes:
-            self.put_source(replace(source, lost_bytes=0))
 
     def put_absent(self, there: set[tuple[int, int]], expected: Callable[[str], bool]) -> None:
         """Note which of the files are gone.
@@ -155,7 +152,7 @@ class Register:
         if source is None or self.carriers(source):
             return
         if before.compressed:
-            lost = 0 if before.mtime_ns >= 0 and not before.waiting else before.size
+            lost = before.size if before.waiting else 0
         else:
             lost = max(0, before.size - source.offset)
         self.put_source(replace(source, lost_bytes=lost))

@@ -71,9 +71,9 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
         `f, m, v` are the trained vector and Adam's moments (float32, ``Factored.size``); `p` the packed parameters
         that are served (float32, ``Layout.size``), written where they differ from `f` (factors, rounding); `mask`
         packed ones and zeros that the gradient is multiplied with, or empty; `s` the scratch (float32,
-        ``Scratch.size``, its zeros zeroed); `x, y, w, q` flat float32 arrays of N·T·D, N·T, N·T and N·T (`q`, the
-        teacher's logits, is read only when `distilled`); `hyper`, `state`, `report` float64 vectors by the slots
-        above; `key` the uint64 of the shuffle.
+        ``Scratch.size``, all zeros before the first call); `x, y, w, q` flat float32 arrays of N·T·D, N·T, N·T and N·T
+        (`q`, the teacher's logits, is read only when `distilled`); `hyper`, `state`, `report` float64 vectors by the
+        slots above; `key` the uint64 of the shuffle.
         Returns the number of batches done, or ``-1 - batch`` at the first batch whose loss or gradient is not finite,
         with the parameters as they were before it.
     """

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numba
 from numba import njit, types
+from numba.core import config as numba_config
 
 from streamtrain.kernels import cache
 
@@ -34,13 +34,14 @@ def entry(signature: Any) -> Callable[[Callable[..., Any]], Any]:
             place = cache.folder(os.environ)
             if place is None:
                 return _compile(function, signature, cached=False)
-            before = numba.config.CACHE_DIR
+            settings: Any = numba_config
+            before = settings.CACHE_DIR
             try:
                 # Numba reads this when it is told to cache, which is now.
-                numba.config.CACHE_DIR = str(place)
+                settings.CACHE_DIR = str(place)
                 return _through_cache(function, signature, place)
             finally:
-                numba.config.CACHE_DIR = before
+                settings.CACHE_DIR = before
 
     return compiled
 
@@ -55,8 +56,9 @@ def _through_cache(function: Callable[..., Any], signature: Any, place: Any) -> 
 
 
 def _compile(function: Callable[..., Any], signature: Any, cached: bool) -> Any:
-    options = {"nogil": True, "fastmath": set(FASTMATH), "error_model": "numpy", "boundscheck": False}
-    return njit(signature, cache=cached, **options)(function)
+    return njit(signature, nogil=True, cache=cached, fastmath=set(FASTMATH), error_model="numpy", boundscheck=False)(
+        function
+    )
 
 
 def inlined(function: Callable[..., Any]) -> Any:

@@ -45,7 +45,7 @@ class Vector(types.Type):
     """The Numba type of sixteen float32 lanes."""
 
     def __init__(self) -> None:
-        super().__init__(name=f"float32x{LANES}")  # type: ignore[no-untyped-call]  # Numba has no types
+        super().__init__(name=f"float32x{LANES}")
 
 
 VECTOR = Vector()
@@ -54,7 +54,7 @@ VECTOR = Vector()
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _VECTOR)
+        super().__init__(dmm, fe_type, _VECTOR)  # type: ignore[no-untyped-call]  # Numba has no types here
 
 
 def _binary(op: Callable[..., Any], emit: Callable[..., Any]) -> None:

@@ -77,14 +77,13 @@ def fold_layer(weight: F32, bias: F32, scaling: Scaling, input_scale: Sequence[f
     if input_scale is not None:
         with np.errstate(over="ignore"):
             w = w / _factors(input_scale, weight.shape[1])
-    for what, values in (("a weight", w), ("a bias", b)):
-        # Not `>`: a NaN must be caught too.
-        if not (np.abs(values) <= _FLOAT32_MAX).all():
-            raise ValueError(
-                f"fold: {what} becomes too large for float32; stds are {scaling.stds.tolist()}, means are "
-                f"{scaling.means.tolist()}, input_scale is {input_scale}: drop the feature that hardly varies, "
-                "or change its unit"
-            )
+    # Not `>`: a NaN must be caught too.
+    if not (np.abs(w) <= _FLOAT32_MAX).all() or not (np.abs(b) <= _FLOAT32_MAX).all():
+        worst = int(np.argmin(scaling.stds / np.maximum(np.abs(scaling.means), 1.0)))
+        raise ValueError(
+            f"fold: weights become too large for float32; the feature in column {worst} hardly varies (mean "
+            f"{scaling.means[worst]:.6g}, std {scaling.stds[worst]:.6g}): drop it, or change its unit"
+        )
     return w, b
 
 
@@ -137,10 +136,12 @@ def _check(operation: str, n_features: int, scaling: Scaling) -> None:
             f"{operation}: the scaling has {scaling.means.size} means and {scaling.stds.size} stds; "
             f"expected {n_features} of each, one for each input column"
         )
-    if not np.isfinite(scaling.means).all() or not np.isfinite(scaling.stds).all() or not (scaling.stds > 0).all():
+    usable = np.isfinite(scaling.means) & np.isfinite(scaling.stds) & (scaling.stds > 0)
+    if not usable.all():
+        bad = int(np.argmin(usable))
         raise ValueError(
-            f"{operation}: means and stds must be finite and stds positive (a constant feature has std 1); "
-            f"means are {scaling.means.tolist()}, stds are {scaling.stds.tolist()}"
+            f"{operation}: column {bad} has mean {scaling.means[bad]} and std {scaling.stds[bad]}; expected finite means "
+            "and positive stds (a constant feature has std 1)"
         )
 
 

@@ -49,6 +49,8 @@ def load(path: str | os.PathLike[str]) -> Model:
         return _load_file(place)
     if (place / "current").is_symlink():
         place = place / "current"
+    elif (place / "versions").is_dir():
+        raise VersionError(place, "no version was published in this models directory yet (it has no 'current')")
     # Resolved once: while it is read, `current` may move.
     return load_version(place.resolve())
 

@@ -94,6 +94,10 @@ PRESETS: dict[str, TrainingConfig] = {
 }
 
 
+PRESET_SIZES = (0, 1_000, 10_001)
+"""A data set of each preset's size."""
+
+
 def preset_for(n_samples: int) -> str:
     """Name of the guide's preset: "small" under 1,000 samples, "medium" to 10,000, "large" above."""
     if n_samples < 1_000:

@@ -52,7 +52,7 @@ def read_or_refused(text: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_values_under_any_keys(data: st.DataObject) -> None:
     document: dict[str, object] = {"logs": {"directory": "in"}}
     for name in data.draw(st.lists(st.sampled_from([*SECTIONS]), max_size=4)):
@@ -62,7 +62,7 @@ def test_any_values_under_any_keys(data: st.DataObject) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, len(PLAIN)), st.integers(0, 4), st.text(max_size=3)), min_size=1, max_size=4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_edit_of_the_text(edits: list[tuple[int, int, str]]) -> None:
     text = PLAIN
     for at, n_deleted, inserted in edits:

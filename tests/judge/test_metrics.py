@@ -104,6 +104,8 @@ def test_hand_made_values() -> None:
     assert metrics.log_loss(np.array([1.0]), np.array([0.0])) == pytest.approx(-math.log(1e-7))
     assert metrics.ece(y, y) == 0.0
     assert metrics.ece(y, 1 - y) == 1.0
+    # 0.95 and 1 share the last bin, where their errors of +0.05 and -0.05 cancel.
+    assert metrics.ece(np.array([1.0, 0.95]), np.array([0.95, 1.0])) == pytest.approx(0, abs=1e-12)
 
 
 def test_the_best_constant_is_the_base_rate() -> None:

@@ -34,6 +34,12 @@ def test_weights_do_not_depend_on_their_unit_and_zero_is_absent() -> None:
         assert other.n_groups == full.n_groups == 25
 
 
+def test_one_heavy_sample_counts_as_few() -> None:
+    w = np.array([30.0] + [1.0] * 30)
+    estimate = mean_difference(np.arange(31.0), w)
+    assert estimate.degrees_of_freedom == pytest.approx(60**2 / (900 + 30) - 1)
+
+
 def test_repeating_every_sample_within_its_group_adds_no_certainty() -> None:
     rng = np.random.default_rng(2)
     d = rng.normal(size=40)

@@ -45,10 +45,13 @@ def test_a_staged_directory_a_version_a_models_directory_and_a_file(tmp_path, di
     assert file.features == tuple(f"feature[{n}]" for n in range(5))
 
 
-@pytest.mark.parametrize("name", ["nothing", "models"])
-def test_what_is_not_there_is_said(tmp_path, name):
-    (tmp_path / "models").mkdir()
-    with pytest.raises(VersionError, match=name):
+@pytest.mark.parametrize(
+    ("name", "message"), [("nothing", "not there"), ("empty", "manifest.json is missing"), ("models", "no version was")]
+)
+def test_what_is_not_there_is_said(tmp_path, name, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "models" / "versions").mkdir(parents=True)
+    with pytest.raises(VersionError, match=f"{name}.*{message}"):
         load(tmp_path / name)
 
 
