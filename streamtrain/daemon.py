@@ -86,8 +86,7 @@ class Daemon:
                 warming = threading.Thread(target=cycle.warm, name="warm", daemon=True)
                 warming.start()
                 with closing(Watcher(self.config.logs.directory)) as watcher:
-                    self._ingest(cycle)
-                    self._wait_for(warming)
+                    self._ingest_while(cycle, warming)
                     self._say_ready(cycle, again=ready)
                     ready = True
                     self._serve(cycle, watcher)
@@ -96,11 +95,13 @@ class Daemon:
         self._notifier.stopping("stopped")
         _LOG.info("stopped")
 
-    def _wait_for(self, warming: threading.Thread) -> None:
-        """Wait for the kernels: until they are compiled nothing can be trained, and systemd should know."""
-        while warming.is_alive() and not self._stopping.is_set():
+    def _ingest_while(self, cycle: Cycle, warming: threading.Thread) -> None:
+        """Read logs until the kernels are compiled: only then can anything be trained, and systemd is told."""
+        self._ingest(cycle)
+        while warming.is_alive() and not self._halting():
+            warming.join(QUIET_S)
+            self._ingest(cycle)
             self._kick()
-            warming.join(0.1)
 
     def _serve(self, cycle: Cycle, watcher: Watcher) -> None:
         while not (self._stopping.is_set() or self._reloading.is_set()):

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -18,8 +19,10 @@ sys.path.append(str(REPOSITORY / "tests"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep compiled kernels between runs, in the repository and not in the home folder of whoever runs the tests."""
+    """Keep compiled kernels in the repository, not in the home folder of whoever runs the tests; no test has a deadline."""
     os.environ.setdefault("NUMBA_CACHE_DIR", str(REPOSITORY / ".cache" / "numba"))
+    hypothesis.settings.register_profile("unhurried", deadline=None)
+    hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from numba import types
 
 from streamtrain.kernels import epoch as kernel
 from streamtrain.kernels.factors import Factored
 from streamtrain.kernels.layout import Layout
+from streamtrain.kernels.policy import entry
+from streamtrain.kernels.shuffle import bits_for, shuffled
 from streamtrain.model.factorise import factorise
 from streamtrain.model.params import aligned, pack, unpack
 from streamtrain.types import F32, Arrays, Params
 
 _NONE = np.zeros(0, np.float32)
+
+
+@cache
+def _order_kernel():
+    @entry(types.void(types.Array(types.int64, 1, "C"), types.uint64))
+    def fill(order, key):
+        bits = bits_for(len(order))
+        for i in range(len(order)):
+            order[i] = shuffled(i, len(order), bits, key)
+
+    return fill
+
+
+def shuffled_order(n: int, key: int) -> np.ndarray:
+    """Which sample a training kernel takes at each position under `key`, int64 (n,)."""
+    order = np.full(n, -1, np.int64)
+    _order_kernel()(order, np.uint64(key))
+    return order
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,8 @@ def _mapping(node: yaml.MappingNode, path: KeyPath, lines: dict[KeyPath, int]) -
         if not isinstance(key_node, yaml.ScalarNode):
             raise TextError(line, "a list or mapping used as a key", "keys are words", ".".join(path))
         key = _characters(key_node)
+        if not key:
+            raise TextError(line, "a key without a name", "write a name before the colon", ".".join(path))
         here = (*path, key)
         if key in values:
             raise TextError(

@@ -140,8 +140,8 @@ def _check(operation: str, n_features: int, scaling: Scaling) -> None:
     if not usable.all():
         bad = int(np.argmin(usable))
         raise ValueError(
-            f"{operation}: column {bad} has mean {scaling.means[bad]} and std {scaling.stds[bad]}; expected finite means "
-            "and positive stds (a constant feature has std 1)"
+            f"{operation}: column {bad} has mean {scaling.means[bad]} and std {scaling.stds[bad]}; expected finite "
+            "numbers and a positive std (a constant feature has std 1)"
         )
 
 

@@ -16,6 +16,13 @@ def sparsity(params: Params) -> float:
     return float(sum(np.count_nonzero(w == 0) for w in weights) / sum(w.size for w in weights))
 
 
+def is_pruned(params: Params, sparsity: float) -> bool:
+    """Whether as many weights are zero already as `prune` would make it."""
+    weights = [getattr(params, name) for name in WEIGHTS]
+    n_zero = sum(np.count_nonzero(w == 0) for w in weights)
+    return bool(n_zero >= _n_zero(sparsity, sum(w.size for w in weights)))
+
+
 def prune(params: Params, sparsity: float) -> Params:
     """Zero the `sparsity` share of all weights with the smallest magnitude; biases stay.
 
@@ -33,7 +40,7 @@ def prune(params: Params, sparsity: float) -> Params:
     if not 0.0 <= sparsity < 1.0:
         raise ValueError(f"prune: sparsity is {sparsity}; expected 0 ≤ sparsity < 1")
     magnitudes = np.concatenate([np.abs(getattr(params, name)).ravel() for name in WEIGHTS])
-    n_zero = int(sparsity * magnitudes.size)
+    n_zero = _n_zero(sparsity, magnitudes.size)
     if n_zero == 0:
         return params
     threshold = np.partition(magnitudes, n_zero - 1)[n_zero - 1]
@@ -42,3 +49,7 @@ def prune(params: Params, sparsity: float) -> Params:
         weight: F32 = getattr(params, name)
         changed[name] = np.where(np.abs(weight) <= threshold, np.float32(0), weight)
     return replace(params, **changed)
+
+
+def _n_zero(sparsity: float, n_weights: int) -> int:
+    return int(sparsity * n_weights + 1e-9)  # 0.29 · 100 is 28.999…

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamtrain.model.params import WEIGHTS, as_dict, pack
-from streamtrain.model.prune import prune, sparsity
+from streamtrain.model.prune import is_pruned, prune
 from streamtrain.model.quantize import dequantize, quantize
 from streamtrain.train.fit import Fit, Scorer, Split, fit
 from streamtrain.train.presets import TrainingConfig
@@ -36,7 +36,7 @@ def train(
     no more than they already are.
     """
     mask = None
-    if training.prune > 0 and sparsity(start) >= training.prune - 1e-9:
+    if training.prune > 0 and is_pruned(start, training.prune):
         mask = nonzero(start)
     made = fit(start, config, training, data, validation, seed, should_stop, on_epoch, mask)
     if training.prune > 0 and mask is None:

@@ -56,6 +56,8 @@ def test_an_empty_text_is_none() -> None:
         ("a: !!int 3\n", 1, "a", "tag"),
         ("a: !!bool maybe\n", 1, "a", "tag"),
         ("? [1, 2]\n: 3\n", 1, "", "used as a key"),
+        ("s:\n  '': 1\n", 2, "s", "without a name"),
+        ("&s: {a: 1}\n", 1, "", "without a name"),
         ("a: 1\n---\nb: 2\n", 2, "", "single document"),
         ("a: [1, 2\nb: 3\n", 2, "", "flow sequence"),
         ("a: 'x\n", 2, "", "quoted scalar"),

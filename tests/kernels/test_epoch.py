@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kernel_run import KernelRun, Settings
+from kernel_run import KernelRun, Settings, shuffled_order
 from numba import types
 from reference import (
     INERT_WITH_ONE_STEP,
@@ -23,8 +23,7 @@ from reference import (
 
 from streamtrain.kernels import epoch as kernel
 from streamtrain.kernels.layout import Layout, Scratch
-from streamtrain.kernels.policy import FASTMATH, entry
-from streamtrain.kernels.shuffle import bits_for, shuffled
+from streamtrain.kernels.policy import FASTMATH
 from streamtrain.model.params import aligned, pack
 
 BATCH = 13
@@ -32,22 +31,6 @@ BATCH = 13
 SHAPES = [(1, 3, 5), (3, 3, 19)]
 OBJECTIVE = Objective(0.8, 1.2)
 NONE = np.zeros(0, np.float32)
-
-
-@pytest.fixture(scope="module")
-def order_of():
-    @entry(types.void(types.Array(types.int64, 1, "C"), types.uint64))
-    def fill(order, key):
-        bits = bits_for(len(order))
-        for i in range(len(order)):
-            order[i] = shuffled(i, len(order), bits, key)
-
-    def made(n, key):
-        order = np.zeros(n, np.int64)
-        fill(order, np.uint64(key))
-        return order
-
-    return made
 
 
 def problem(shape, n, **options):
@@ -62,13 +45,13 @@ def run_of(shape, tensors, **settings):
 
 @pytest.mark.parametrize("n", [14, 26, 31])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_batches_follow_the_shuffled_order(order_of, shape, n):
+def test_batches_follow_the_shuffled_order(shape, n):
     """With β₁ = ½ and learning rate 0, the first moment is Σ ½^(B-b) of the batches' gradients, in their order."""
     tensors, arrays = problem(shape, n, weighted=True)
     run = run_of(shape, tensors, beta1=0.5)
     n_batches = -(-n // BATCH)
     assert run(arrays, key=77) == n_batches
-    order, wanted = order_of(n, 77), {name: 0.0 for name in NAMES}
+    order, wanted = shuffled_order(n, 77), {name: 0.0 for name in NAMES}
     assert (order != np.arange(n)).any()
     for first in range(0, n, BATCH):
         slopes = gradient(tensors, rows(arrays, order[first : first + BATCH]), OBJECTIVE)
@@ -79,11 +62,11 @@ def test_batches_follow_the_shuffled_order(order_of, shape, n):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_epochs_equal_float64(order_of, shape):
+def test_epochs_equal_float64(shape):
     tensors, arrays = problem(shape, 97, weighted=True)
     settings = {"beta1": 0.9, "beta2": 0.99, "epsilon": 1e-6, "l2": 1e-3, "clip": 0.5}
     run = run_of(shape, tensors, learning_rate=3e-3, **settings)
-    orders = (order_of(97, key) for key in range(3))
+    orders = (shuffled_order(97, key) for key in range(3))
     reference = trained(tensors, arrays, OBJECTIVE, orders, batch_size=BATCH, rates=[3e-3] * 3, **settings)
     for key, wanted in enumerate(reference):
         assert run(arrays, key=key) == 8
@@ -132,10 +115,10 @@ def test_a_batch_without_weight_is_no_step(shape):
 @pytest.mark.parametrize("field", ["features", "labels", "weights"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_divergence_stops_at_its_batch_with_the_weights_before_it(order_of, shape, field, bad):
+def test_divergence_stops_at_its_batch_with_the_weights_before_it(shape, field, bad):
     """NaN is noticed with the compile flags that are really used."""
     tensors, arrays = problem(shape, 4 * BATCH)
-    order = order_of(4 * BATCH, 5)
+    order = shuffled_order(4 * BATCH, 5)
     clean = run_of(shape, tensors, learning_rate=0.01, beta1=0.9)
     getattr(arrays, field)[order[2 * BATCH + 3], -1] = bad
     run = run_of(shape, tensors, learning_rate=0.01, beta1=0.9)

@@ -2,52 +2,32 @@
 
 import numpy as np
 import pytest
-from numba import types
+from kernel_run import shuffled_order
 
-from streamtrain.kernels.policy import entry
-from streamtrain.kernels.shuffle import bits_for, shuffled
 from streamtrain.train.fit import epoch_key
 
 
-@pytest.fixture(scope="module")
-def order_of():
-    """Where each position goes, by size and key."""
-
-    @entry(types.void(types.Array(types.int64, 1, "C"), types.uint64))
-    def fill(order, key):
-        bits = bits_for(len(order))
-        for i in range(len(order)):
-            order[i] = shuffled(i, len(order), bits, key)
-
-    def made(n, key):
-        order = np.full(n, -1, np.int64)
-        fill(order, np.uint64(key))
-        return order
-
-    return made
-
-
 @pytest.mark.parametrize("key", [0, 1, 2**32 - 1, 2**64 - 1, 0xD1B54A32D192ED03])
-def test_every_sample_once_for_every_small_size(order_of, key):
+def test_every_sample_once_for_every_small_size(key):
     for n in range(1, 301):
-        np.testing.assert_array_equal(np.sort(order_of(n, key)), np.arange(n), err_msg=f"n = {n}")
+        np.testing.assert_array_equal(np.sort(shuffled_order(n, key)), np.arange(n), err_msg=f"n = {n}")
 
 
 @pytest.mark.parametrize("n", [65_535, 65_536, 65_537, 100_003, 1_000_000])
-def test_every_sample_once_for_large_sizes(order_of, n):
+def test_every_sample_once_for_large_sizes(n):
     seen = np.zeros(n, np.int64)
-    np.add.at(seen, order_of(n, epoch_key(7, 3)), 1)
+    np.add.at(seen, shuffled_order(n, epoch_key(7, 3)), 1)
     assert (seen == 1).all()
 
 
-def test_the_same_key_gives_the_same_order(order_of):
-    np.testing.assert_array_equal(order_of(5_000, 123), order_of(5_000, 123))
+def test_the_same_key_gives_the_same_order():
+    np.testing.assert_array_equal(shuffled_order(5_000, 123), shuffled_order(5_000, 123))
 
 
-def test_epochs_and_seeds_give_different_orders(order_of):
+def test_epochs_and_seeds_give_different_orders():
     keys = [epoch_key(seed, epoch) for seed in range(4) for epoch in range(4)]
     assert len(set(keys)) == 16
-    orders = [order_of(1_000, key) for key in keys]
+    orders = [shuffled_order(1_000, key) for key in keys]
     for i, a in enumerate(orders):
         for b in orders[:i]:
             # Two random orders agree in one place on average.
@@ -55,10 +35,10 @@ def test_epochs_and_seeds_give_different_orders(order_of):
 
 
 @pytest.mark.parametrize("n", [50, 200, 1_000])
-def test_places_are_roughly_uniform(order_of, n):
+def test_places_are_roughly_uniform(n):
     """Where a sample goes, and in which half of the batches, over many keys: χ² with its own spread."""
     n_keys = 2_000
-    orders = np.stack([order_of(n, epoch_key(11, epoch)) for epoch in range(n_keys)])
+    orders = np.stack([shuffled_order(n, epoch_key(11, epoch)) for epoch in range(n_keys)])
     cells = 10
     for column in (0, 1, n // 2, n - 1):
         counts = np.bincount(orders[:, column] * cells // n, minlength=cells)
@@ -69,9 +49,9 @@ def test_places_are_roughly_uniform(order_of, n):
 
 
 @pytest.mark.parametrize("n", [200, 1_000])
-def test_neighbours_are_parted(order_of, n):
+def test_neighbours_are_parted(n):
     """Samples next to each other (of one session, one hour) rarely share a batch, and steps have no fixed stride."""
-    steps = np.concatenate([np.diff(order_of(n, epoch_key(5, epoch))) for epoch in range(200)])
+    steps = np.concatenate([np.diff(shuffled_order(n, epoch_key(5, epoch))) for epoch in range(200)])
     values, counts = np.unique(steps, return_counts=True)
     expected_largest = 200 * (n - 1) / n  # steps of ±1 come once an order on average
     assert counts.max() < 2.5 * expected_largest, values[counts.argmax()]
@@ -79,12 +59,12 @@ def test_neighbours_are_parted(order_of, n):
 
 
 @pytest.mark.parametrize("n", [200, 1_000])
-def test_no_two_samples_keep_sharing_a_batch(order_of, n):
+def test_no_two_samples_keep_sharing_a_batch(n):
     """How often each pair meets in a batch, in standard deviations, spreads as for independent orders."""
     n_epochs, batch = 300, 32
     batches = np.empty((n_epochs, n), np.int64)
     for epoch in range(n_epochs):
-        batches[epoch, order_of(n, epoch_key(3, epoch))] = np.arange(n) // batch
+        batches[epoch, shuffled_order(n, epoch_key(3, epoch))] = np.arange(n) // batch
     met = np.stack([(batches == batches[:, [i]]).mean(axis=0) for i in range(n)])
     met = met[~np.eye(n, dtype=bool)]
     share = met.mean()

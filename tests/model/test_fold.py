@@ -68,11 +68,11 @@ def test_there_and_back_again():
 )
 def test_a_scaling_that_cannot_be_is_refused(means, stds):
     params, bad, good = random_params(3), Scaling(np.array(means), np.array(stds)), random_scaling(3)
-    with pytest.raises(ValueError, match="means"):
+    with pytest.raises(ValueError, match=r"column|means"):
         fold(params, bad)
-    with pytest.raises(ValueError, match="means"):
+    with pytest.raises(ValueError, match=r"column|means"):
         rescale(params, good, bad)
-    with pytest.raises(ValueError, match="means"):
+    with pytest.raises(ValueError, match=r"column|means"):
         rescale(params, bad, good)
 
 
