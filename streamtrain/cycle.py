@@ -6,9 +6,10 @@ log bytes → lines → records → samples → rolling window → scaled arrays
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +21,8 @@ from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
-from streamtrain.judge.metrics import report as holdout_report
+from streamtrain.judge.metrics import report
+from streamtrain.model.fastgrnn import FastGRNN
 from streamtrain.model.fold import rescale
 from streamtrain.model.forward import sigmoid
 from streamtrain.model.params import initialise
@@ -29,6 +31,7 @@ from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import Registry, VersionError
 from streamtrain.router.load import load as load_served
 from streamtrain.train.challengers import Challenger, Recipe, calm, compete
+from streamtrain.train.distill import taught, train_teacher
 from streamtrain.train.fit import logits
 from streamtrain.train.presets import PRESET_SIZES, resolve
 from streamtrain.train.warm import Shape, warm
@@ -44,6 +47,7 @@ from streamtrain.types import (
     Scaling,
 )
 
+_LOG = logging.getLogger(__name__)
 _LAST_LEARNED = "last_learned"
 
 
@@ -148,8 +152,10 @@ class Cycle:
         scaling = scale.fit(splits.train.features, splits.train.weights)
         champion = self._champion()
         train, validation = self._arrays(splits.train, scaling), self._arrays(splits.validation, scaling)
-        recipes = self._recipes(champion, scaling, len(splits.train.labels) + len(splits.validation.labels))
         self._say(Progress("train"))
+        n_learned = len(splits.train.labels) + len(splits.validation.labels)
+        train = self._taught(train, validation, splits.train, n_learned, should_stop)
+        recipes = self._recipes(champion, scaling, n_learned)
         ranked = compete(recipes, self.intake.shape(), train, validation, should_stop, self._on_epoch)
         if should_stop():
             raise Interrupted("training was stopped before it ended; its samples are kept for the next")
@@ -164,15 +170,15 @@ class Cycle:
         candidate = self._candidate(best, scaling, champion)
         staged = self.registry.stage(build(candidate))
         try:
-            decision = judge(self._evidence(splits, staged, champion), self._rules())
+            judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
+            decision = judge(self._evidence(splits, judged[1]), self._rules())
             details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
             self._say(Progress("publish", decision.outcome))
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
                 self._remember(ingested)
                 return decision
-            holdout = asdict(holdout_report(splits.holdout.labels, self._served(staged, splits.holdout)))
-            version = self.registry.publish(staged, decision, holdout, details)
+            version = self.registry.publish(staged, decision, report(*judged).to_json(), details)
         except BaseException:
             self.registry.discard(staged)
             raise
@@ -249,9 +255,35 @@ class Cycle:
 
     def _arrays(self, samples: Samples, scaling: Scaling) -> Arrays:
         index = sequence.layout(samples.groups, samples.timestamps, self.config.model.sequence_length)
-        scaled = scale.apply(samples.features, scaling)
-        distil = self.intake.training_config(len(samples.labels)).enable_distillation
-        return sequence.gather(index, scaled, samples.labels, samples.weights, samples.teachers if distil else None)
+        return sequence.gather(index, scale.apply(samples.features, scaling), samples.labels, samples.weights)
+
+    def _taught(
+        self,
+        train: Arrays,
+        validation: Arrays,
+        samples: Samples,
+        n_samples: int,
+        should_stop: Callable[[], bool],
+    ) -> Arrays:
+        """Give the training arrays a teacher's logits, if the configuration asks for one."""
+        training = self.intake.training_config(n_samples)
+        if not training.enable_distillation:
+            return train
+        index = sequence.layout(samples.groups, samples.timestamps, self.config.model.sequence_length)
+        teacher = self.config.training.teacher
+        if teacher == "auto":
+            teacher = "trained" if self.config.schema.teacher is None else "column"
+        if teacher == "column":
+            logged = sequence.gather(index, samples.features, samples.labels, samples.weights, samples.teachers)
+            return replace(train, teachers=logged.teachers)
+        if teacher == "trained":
+            hidden = self.config.training.teacher_hidden_dim or 2 * self.config.model.hidden_dim
+            shape, seed = self.intake.shape(), self.config.dataset.seed
+            calmer = calm(training, self.intake.overrides())
+            return taught(train, *train_teacher(shape, hidden, calmer, train, validation, seed, should_stop))
+        model = FastGRNN.load(teacher)
+        raw = sequence.gather(index, samples.features, samples.labels, samples.weights)
+        return taught(train, model.params, model.config, raw.features)
 
     def _candidate(self, best: Challenger, scaling: Scaling, champion: Champion | None) -> Candidate:
         if best.fit is None:
@@ -272,21 +304,32 @@ class Cycle:
             settings=to_dict(self.config) | {"trained_with": asdict(best.recipe.training)},
         )
 
-    def _evidence(self, splits: Splits, staged: Path, champion: Champion | None) -> Evidence:
+    def _evidence(self, splits: Splits, answers: F64) -> Evidence:
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
-        current = None if champion is None or champion.version is None else self.registry.path(champion.version)
+        current = self.registry.current()
         return Evidence(
             labels=splits.holdout.labels,
-            probabilities=self._served(staged, splits.holdout),
+            probabilities=answers,
             train_base_rate=float(np.average(labels, weights=weights)),
             n_train_per_class=class_counts(labels, weights),
-            current=None if current is None else self._served(current, splits.holdout),
+            current=None if current is None else self._current_answers(current, splits.holdout),
             weights=splits.holdout.weights,
             groups=splits.holdout.groups,
             recent_accuracies=self._recent_accuracies(),
-            current_version=None if champion is None else champion.version,
+            current_version=current,
         )
+
+    def _current_answers(self, version: str, samples: Samples) -> F64 | None:
+        """Answers of the current version; None where it can't answer: damaged, or made for other features."""
+        try:
+            champion = load_candidate(self.registry.path(version))
+        except VersionError as error:
+            _LOG.warning("the current version can't be compared with: %s", error)
+            return None
+        if champion.features != self.config.schema.feature_names:
+            return None
+        return self._served(self.registry.path(version), samples)
 
     def _served(self, directory: Path, samples: Samples) -> F64:
         """Answers of the bytes that would be served, read back through the router's own loader."""
@@ -323,6 +366,7 @@ def _counts(splits: Splits) -> Counts:
     return Counts(
         train=(first[0] + second[0], first[1] + second[1]),
         holdout=class_counts(splits.holdout.labels, splits.holdout.weights),
+        holdout_sessions=len(np.unique(splits.holdout.groups)),
     )
 
 

@@ -15,6 +15,7 @@ from streamtrain.dataset import window
 from streamtrain.dataset.select import select
 from streamtrain.dataset.split import HOLDOUT, VALIDATION, in_fraction
 from streamtrain.dataset.store import Store
+from streamtrain.dataset.weighting import reweighted
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
 from streamtrain.train.presets import TrainingConfig, resolve
 from streamtrain.types import FastGRNNConfig, Samples
@@ -98,6 +99,7 @@ class Intake:
         """Cut the rolling window by stable hashes of its sessions."""
         dataset = self.config.dataset
         samples = window.load(self.store, dataset.window, dataset.max_age_s, self._clock())
+        samples = reweighted(samples, dataset.max_propensity_weight)
         held = in_fraction(samples.groups, dataset.holdout, dataset.seed, HOLDOUT)
         learned = select(samples, ~held)
         share = self.training_config(len(learned.labels)).validation_split

@@ -19,9 +19,9 @@ sys.path.append(str(REPOSITORY / "tests"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep compiled kernels in the repository, not in the home folder of whoever runs the tests; no test has a deadline."""
+    """Keep compiled kernels in the repository, not in the home folder of whoever runs the tests; give no test a deadline."""
     os.environ.setdefault("NUMBA_CACHE_DIR", str(REPOSITORY / ".cache" / "numba"))
-    hypothesis.settings.register_profile("unhurried", deadline=None)
+    hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
     hypothesis.settings.load_profile("unhurried")
 
 

@@ -86,12 +86,12 @@ def _schema(config: Config) -> Iterator[Contradiction]:
             "1, or schema.session set",
             "without sessions there are no sequences",
         )
-    if config.training.enable_distillation and schema.teacher is None:
+    if config.training.teacher == "column" and schema.teacher is None:
         yield Contradiction(
-            ("training.enable_distillation", "schema.teacher"),
-            True,
-            "false, or schema.teacher set",
-            "without a teacher there is nothing to distil",
+            ("training.teacher", "schema.teacher"),
+            "column",
+            "schema.teacher set, or another teacher",
+            "without a column there is nothing to distil",
         )
     scales = config.router.input_scale
     if scales is not None and len(scales) != len(schema.feature_names):

@@ -130,6 +130,10 @@ class DatasetSection:
     window: Annotated[Count, "Newest samples that are learned from and judged on."] = 100_000
     max_age_s: Annotated[Seconds | None, "Older samples leave the window; null keeps them."] = None
     holdout: Annotated[Held, "Share of sessions that candidates are judged on and never trained on."] = 0.2
+    max_propensity_weight: Annotated[
+        Annotated[float, Meta(ge=1, le=1e6, description="a number ≥ 1")],
+        "Largest factor 1/p by which a record of propensity p counts for more.",
+    ] = 10.0
     seed: Annotated[Seed, "Seed of splits, initial weights and shuffling."] = 0
 
 
@@ -170,11 +174,22 @@ class TrainingSection:
     adam_beta2: Annotated[Decay | None, "Decay of the mean of squared gradients."] = None
     adam_epsilon: Annotated[Factor | None, "Added to Adam's denominator."] = None
     l2_reg: Annotated[Penalty | None, "L2 penalty on weights."] = None
-    enable_distillation: Annotated[bool | None, "Learn from `schema.teacher` too."] = None
+    enable_distillation: Annotated[bool | None, "Learn from a teacher too (`training.teacher`)."] = None
     distillation_temperature: Annotated[Scale | None, "Divides the logits of both teacher and student."] = None
     distillation_alpha: Annotated[Share | None, "Share of the teacher in the loss."] = None
     fine_tune_learning_rate: Annotated[Rate, "Adam's step size when continuing from the current version."] = 0.0001
     fine_tune_epochs: Annotated[Count, "At most so many passes when continuing from the current version."] = 10
+    teacher: Annotated[
+        Column,
+        "Where distillation learns from: `column` (`schema.teacher`), `trained` (a larger network, trained on the spot) "
+        "or the path of a model file; `auto` takes the column if there is one, else a trained one.",
+    ] = "auto"
+    teacher_hidden_dim: Annotated[
+        CountFromZero, "Hidden units of a trained teacher; 0 takes twice `model.hidden_dim`."
+    ] = 0
+    quantization_aware_epochs: Annotated[
+        CountFromZero, "Last epochs, with the weights rounded to INT8 in the forward pass; kept only where that helps."
+    ] = 0
     prune: Annotated[Decay, "Share of the weights that are set to zero, smallest first."] = 0.0
 
 

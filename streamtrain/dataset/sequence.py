@@ -62,14 +62,15 @@ def gather(index: I64, features: F32, labels: F32, weights: F32, teachers: F32 |
         Normalised.
     labels, weights : float32, (N,)
     teachers : float32, (N,), optional
-        A teacher's *probabilities* (as in `Samples.teachers`); NaN where there is none, which then counts as the label.
+        A teacher's *probabilities* (as in `Samples.teachers`); NaN where there is none, and stays so: such a step
+        learns from its label alone.
 
     Returns
     -------
     Arrays
         C-contiguous; with one step of everything in order, a view of the input. Teachers are logits, within ±13.8.
     """
-    logits = None if teachers is None else _logits(teachers, labels)
+    logits = None if teachers is None else _logits(teachers)
     steps = index.shape[1]
     if steps == 1 and len(index) == len(labels) and np.array_equal(index[:, 0], np.arange(len(labels))):
         return Arrays(
@@ -110,8 +111,7 @@ def scatter(index: I64, values: F32 | F64, n: int) -> F64:
     return samples
 
 
-def _logits(probabilities: F32, labels: F32) -> F32:
-    """Turn probabilities into logits; a missing one is taken from the label, so that it teaches nothing else."""
-    filled = np.where(np.isnan(probabilities), labels, probabilities).astype(np.float64)
-    clipped = np.clip(filled, 1e-6, 1.0 - 1e-6)
+def _logits(probabilities: F32) -> F32:
+    """Turn probabilities into logits; a missing one, NaN, stays missing."""
+    clipped = np.clip(probabilities.astype(np.float64), 1e-6, 1.0 - 1e-6)
     return (np.log(clipped) - np.log1p(-clipped)).astype(np.float32)

@@ -132,7 +132,7 @@ class Store:
                 ledger.write_files(self._db, self._schema, batch.files, now)
                 if batch.quarantined:
                     ledger.write_quarantined(self._db, self._schema, batch.quarantined, self._max_quarantined)
-                if batch.n_lines or batch.n_recognised:
+                if n_given or batch.n_lines or batch.n_recognised:
                     self._db.execute(
                         """UPDATE totals SET n_lines = n_lines + ?, n_samples = n_samples + ?,
                            n_duplicates = n_duplicates + ?, n_quarantined = n_quarantined + ?,

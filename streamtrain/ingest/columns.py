@@ -90,13 +90,14 @@ class Columns:
         wrong: dict[int, str] = {}
         features = self._features(rows, wrong)
         labels = _float64([row.y for row in rows])
-        _check(wrong, self._schema.label, labels, _in_unit(labels), "true, false or a number in 0..1")
+        good = _in_unit(labels)
+        _check(wrong, self._schema.label, labels, good, "true, false or a number in 0..1")
         timestamps = self._timestamps(rows, wrong)
         keys = _hashes(rows, "id", self._schema.id, hash_offsets(source, offsets))
         groups = _hashes(rows, "session", self._schema.session, keys)
         columns: list[NDArray[Any]] = [
             features,
-            labels.astype(np.float32),
+            np.where(good, labels, 0.0).astype(np.float32),
             timestamps,
             keys,
             groups,
@@ -105,9 +106,9 @@ class Columns:
             _numbers(rows, "propensity", self._schema.propensity, np.nan, _is_propensity, "above 0, at most 1", wrong),
         ]
         if wrong:
-            good = np.ones(len(rows), np.bool_)
-            good[list(wrong)] = False
-            columns = [column[good] for column in columns]
+            kept = np.ones(len(rows), np.bool_)
+            kept[list(wrong)] = False
+            columns = [column[kept] for column in columns]
         return Samples(*columns), wrong
 
     def _features(self, rows: list[Any], wrong: dict[int, str]) -> NDArray[np.float32]:
@@ -178,8 +179,9 @@ def _numbers(
     values = _float64([np.nan if value is None else value for value in given])
     # JSON has no NaN, so that it can stand for absence.
     absent = np.isnan(values)
-    _check(wrong, name, values, absent | valid(values), expected)
-    return np.where(absent, default, values).astype(np.float32)
+    good = valid(values)
+    _check(wrong, name, values, absent | good, expected)
+    return np.where(good, values, default).astype(np.float32)
 
 
 def _check(wrong: dict[int, str], name: str, values: F64, good: Bools, expected: str) -> None:

@@ -106,5 +106,6 @@ def hash_offsets(source: int, offsets: NDArray[np.int64]) -> U64:
     -------
     uint64, (N,)
     """
-    salted = mix(np.array([source], np.uint64))
+    # Mixed once more than the offset, or a source and an offset could change places.
+    salted = mix(mix(np.array([source], np.uint64)))
     return mix(mix(offsets.astype(np.uint64)) ^ salted)

@@ -151,10 +151,8 @@ class Register:
         source = self._sources.get(before.source)
         if source is None or self.carriers(source):
             return
-        if before.compressed:
-            lost = before.size if before.waiting else 0
-        else:
-            lost = max(0, before.size - source.offset)
+        unread = before.size if before.compressed and before.waiting else 0
+        lost = unread if before.compressed else max(0, before.size - source.offset)
         self.put_source(replace(source, lost_bytes=lost))
 
     def _note_head(self, source: Source) -> None:

@@ -5,28 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from streamtrain.kernels.layout import Layout
+from streamtrain.model.formats import shapes
+from streamtrain.model.quantize import BIASES, WEIGHTS
 from streamtrain.types import F32, FastGRNNConfig, Params
 
-WEIGHTS = ("w_reset", "w_update", "w_candidate", "w_recurrent", "w_output")
-BIASES = ("b_reset", "b_update", "b_candidate", "b_output")
+__all__ = ["BIASES", "WEIGHTS", "aligned", "as_dict", "initialise", "pack", "shapes", "unpack"]
+
 # The panel's order of gates; the reset gate is last because a single step does without it.
 _GATES = ("update", "candidate", "reset")
-
-
-def shapes(config: FastGRNNConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor by name, in Tiny Dancer's order."""
-    d, h = config.input_dim, config.hidden_dim
-    return {
-        "w_reset": (h, d),
-        "w_update": (h, d),
-        "w_candidate": (h, d),
-        "w_recurrent": (h, h),
-        "w_output": (1, h),
-        "b_reset": (h,),
-        "b_update": (h,),
-        "b_candidate": (h,),
-        "b_output": (1,),
-    }
 
 
 def initialise(config: FastGRNNConfig, seed: int) -> Params:

@@ -265,7 +265,8 @@ class _Attempt:
             val_loss, val_accuracy = (
                 (np.nan, np.nan) if validation is None else self._scorer.evaluate(served, validation)
             )
-            if validation is not None and not np.isfinite(val_loss):
+            # The last step of an epoch shows only here: saturated units can hide an infinite weight from the loss.
+            if not np.isfinite(self._optimiser.kept).all() or (validation is not None and not np.isfinite(val_loss)):
                 return False
             self.rows.append(EpochMetrics(epoch, train_loss, val_loss, train_accuracy, val_accuracy, rate))
             on_epoch(self.rows[-1])

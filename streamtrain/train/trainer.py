@@ -36,7 +36,8 @@ class TrainingDataset:
     """
 
     def __init__(self, features: ArrayLike, labels: ArrayLike) -> None:
-        self.features: F32 = np.ascontiguousarray(features, np.float32)
+        with np.errstate(over="ignore"):  # what doesn't fit float32 is found below, as an infinity
+            self.features: F32 = np.ascontiguousarray(features, np.float32)
         self.labels: F32 = np.ascontiguousarray(labels, np.float32)
         self.soft_targets: F32 | None = None
         if self.features.ndim != 2 or self.features.size == 0:

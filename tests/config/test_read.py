@@ -160,7 +160,7 @@ def test_a_wrong_value_names_its_key_and_no_other(section: str, key: Key, wrong:
         ("schema: {features: {field: e, dim: 3}, timestamp: e}", "schema.timestamp", "not a feature"),
         ("schema: {weight: w, propensity: w}", "schema.propensity", "another field than schema.weight"),
         ("model: {sequence_length: 4}", "model.sequence_length", "schema.session set"),
-        ("training: {enable_distillation: true}", "training.enable_distillation", "schema.teacher set"),
+        ("training: {teacher: column}", "training.teacher", "schema.teacher set"),
         ("router: {input_scale: [1, 2]}", "router.input_scale", "one number per feature (5)"),
         ("dataset: {window: 500}\ngate: {min_holdout: 50}", "trigger.min_samples", "at most dataset.window (500)"),
         ("trigger: {min_per_class: 50000}", "trigger.min_per_class", "(40000)"),
@@ -182,7 +182,7 @@ def test_keys_that_contradict_each_other(text: str, key: str, expected: str) -> 
     [
         "schema: {id: request, session: request}",
         "schema: {session: s}\nmodel: {sequence_length: 8}",
-        "schema: {teacher: t}\ntraining: {enable_distillation: true}",
+        "schema: {teacher: t}\ntraining: {teacher: column}",
         "router: {input_scale: [0.4, 0.2, 0.15, 0.15, 0.1]}",
         "models: {directory: logs-models}",
         "status: {listen: 'unix:/run/streamtrain/status.sock'}",
