@@ -22,23 +22,17 @@ from streamtrain.intake import Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
-from streamtrain.model.fastgrnn import FastGRNN
-from streamtrain.model.fold import rescale
+from streamtrain.lessons import Lessons
 from streamtrain.model.forward import sigmoid
-from streamtrain.model.params import initialise
 from streamtrain.model.quantize import dequantize, quantize
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import Registry, VersionError
 from streamtrain.router.load import load as load_served
-from streamtrain.train.challengers import Challenger, Recipe, calm, compete
-from streamtrain.train.distill import taught, train_teacher
+from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.fit import logits
-from streamtrain.train.presets import PRESET_SIZES, resolve
-from streamtrain.train.warm import Shape, warm
 from streamtrain.types import (
     F32,
     F64,
-    Arrays,
     Candidate,
     Decision,
     EpochMetrics,
@@ -96,6 +90,7 @@ class Cycle:
         self.intake = Intake(config, clock)
         self.store = self.intake.store
         self.registry = Registry(config.models.directory, keep=config.models.keep, clock=clock)
+        self._lessons = Lessons(self.intake)
 
     def close(self) -> None:
         """Give the database and the models directory back."""
@@ -125,10 +120,7 @@ class Cycle:
 
     def warm(self) -> int:
         """Compile every kernel that training under this configuration may call; return how many there are."""
-        batches = {self.intake.training_config(size).batch_size for size in PRESET_SIZES}
-        steps, shape = self.config.model.sequence_length, self.intake.shape()
-        distilled = self.intake.training_config(0).enable_distillation
-        return warm([Shape(shape, steps, batch, distilled) for batch in sorted(batches)])
+        return self._lessons.warm()
 
     def learn(self, should_stop: Callable[[], bool] = lambda: False) -> Decision:
         """Train on the window, judge the best candidate, publish or refuse it, and leave a receipt.
@@ -137,6 +129,8 @@ class Cycle:
         ------
         PublishError
             If the models directory cannot be written. The samples are kept; the next call tries again.
+        TeacherError
+            If the teacher that the configuration names can't teach. The samples are kept.
         Interrupted
             If `should_stop` said so before there was a candidate to judge.
         """
@@ -151,12 +145,11 @@ class Cycle:
 
         scaling = scale.fit(splits.train.features, splits.train.weights)
         champion = self._champion()
-        train, validation = self._arrays(splits.train, scaling), self._arrays(splits.validation, scaling)
         self._say(Progress("train"))
-        n_learned = len(splits.train.labels) + len(splits.validation.labels)
-        train = self._taught(train, validation, splits.train, n_learned, should_stop)
-        recipes = self._recipes(champion, scaling, n_learned)
-        ranked = compete(recipes, self.intake.shape(), train, validation, should_stop, self._on_epoch)
+        lesson = self._lessons.prepare(splits, scaling, champion, should_stop)
+        ranked = compete(
+            lesson.recipes, self.intake.shape(), lesson.train, lesson.validation, should_stop, self._on_epoch
+        )
         if should_stop():
             raise Interrupted("training was stopped before it ended; its samples are kept for the next")
         best = ranked[0]
@@ -183,15 +176,7 @@ class Cycle:
             self.registry.discard(staged)
             raise
         self._remember(ingested)
-        return Decision(
-            decision.outcome,
-            version,
-            decision.reason,
-            decision.holdout_accuracy,
-            decision.current_accuracy,
-            decision.rules,
-            decision.advice,
-        )
+        return replace(decision, version=version)
 
     def _last_learned(self) -> LastLearned:
         kept = self.store.get(_LAST_LEARNED)
@@ -227,63 +212,6 @@ class Cycle:
             return None
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
-
-    def _recipes(self, champion: Champion | None, scaling: Scaling, n_samples: int) -> list[Recipe]:
-        """Candidates of this cycle: from the current weights, slowly and fast, and from scratch."""
-        seed = self.config.dataset.seed
-        preset = self.intake.training_config(n_samples)
-        fresh = initialise(self.intake.shape(), seed)
-        recipes = [
-            Recipe("scratch-calm", fresh, calm(preset, self.intake.overrides()), seed),
-            Recipe("scratch", fresh, preset, seed),
-        ]
-        if champion is not None:
-            start = rescale(champion.params, champion.scaling, scaling)
-            training = self.config.training
-            tuned = resolve(
-                training.preset,
-                n_samples,
-                self.intake.overrides()
-                | {"learning_rate": training.fine_tune_learning_rate, "epochs": training.fine_tune_epochs},
-            )
-            recipes = [
-                Recipe("fine-tuned", start, tuned, seed),
-                Recipe("fine-tuned-fast", start, calm(preset, self.intake.overrides()), seed),
-                *recipes,
-            ]
-        return recipes
-
-    def _arrays(self, samples: Samples, scaling: Scaling) -> Arrays:
-        index = sequence.layout(samples.groups, samples.timestamps, self.config.model.sequence_length)
-        return sequence.gather(index, scale.apply(samples.features, scaling), samples.labels, samples.weights)
-
-    def _taught(
-        self,
-        train: Arrays,
-        validation: Arrays,
-        samples: Samples,
-        n_samples: int,
-        should_stop: Callable[[], bool],
-    ) -> Arrays:
-        """Give the training arrays a teacher's logits, if the configuration asks for one."""
-        training = self.intake.training_config(n_samples)
-        if not training.enable_distillation:
-            return train
-        index = sequence.layout(samples.groups, samples.timestamps, self.config.model.sequence_length)
-        teacher = self.config.training.teacher
-        if teacher == "auto":
-            teacher = "trained" if self.config.schema.teacher is None else "column"
-        if teacher == "column":
-            logged = sequence.gather(index, samples.features, samples.labels, samples.weights, samples.teachers)
-            return replace(train, teachers=logged.teachers)
-        if teacher == "trained":
-            hidden = self.config.training.teacher_hidden_dim or 2 * self.config.model.hidden_dim
-            shape, seed = self.intake.shape(), self.config.dataset.seed
-            calmer = calm(training, self.intake.overrides())
-            return taught(train, *train_teacher(shape, hidden, calmer, train, validation, seed, should_stop))
-        model = FastGRNN.load(teacher)
-        raw = sequence.gather(index, samples.features, samples.labels, samples.weights)
-        return taught(train, model.params, model.config, raw.features)
 
     def _candidate(self, best: Challenger, scaling: Scaling, champion: Champion | None) -> Candidate:
         if best.fit is None:

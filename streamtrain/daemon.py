@@ -18,6 +18,7 @@ from streamtrain.config import load as load_config
 from streamtrain.cycle import Cycle, Interrupted, Progress
 from streamtrain.ingest.watch import Watcher
 from streamtrain.intake import SUMMARY
+from streamtrain.lessons import TeacherError
 from streamtrain.ops.notify import Notifier, watchdog_interval_s
 from streamtrain.publish.errors import PublishError
 from streamtrain.publish.lock import LockedError
@@ -147,10 +148,10 @@ class Daemon:
             decision = cycle.learn(self._halting)
         except Interrupted as reason:
             _LOG.info("%s", reason)
-        except PublishError as error:
+        except (PublishError, TeacherError) as error:
             self._not_before = self._monotonic() + RETRY_S
-            _LOG.error("publishing failed; the samples are kept, next try in %g s: %s", RETRY_S, error)
-            self._notifier.status(f"publishing failed, trying again: {error}")
+            _LOG.error("no version could be made; the samples are kept, next try in %g s: %s", RETRY_S, error)
+            self._notifier.status(f"no version could be made, trying again: {error}")
         else:
             self._not_before = -1e9
             self._report(decision)

@@ -22,10 +22,24 @@ ALLOWED = {
     "router": {"types", "model"},
     "config": {"ingest.schema"},
     "intake": {"types", "config", "ingest", "dataset", "train.presets"},
-    "cycle": {"types", "config", "intake", "ingest", "dataset", "model", "train", "judge", "publish", "router"},
+    "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
+    "cycle": {
+        *("types", "config", "intake", "lessons"),
+        *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
+    },
     "ops": {"types", "config", "intake", "ingest", "dataset", "publish"},
     "__main__": {"cli"},
-    "daemon": {"types", "config", "cycle", "intake", "ingest.watch", "ops", "publish.errors", "publish.lock"},
+    "daemon": {
+        "types",
+        "config",
+        "cycle",
+        "intake",
+        "lessons",
+        "ingest.watch",
+        "ops",
+        "publish.errors",
+        "publish.lock",
+    },
     "showcase": set(),
 }
 # The compiler must never be loaded by what reads logs or serves.

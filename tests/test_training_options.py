@@ -9,6 +9,7 @@ from simulated_logs import lines, rows, write_config
 from streamtrain import FastGRNN, FastGRNNConfig
 from streamtrain.config import load
 from streamtrain.cycle import Cycle
+from streamtrain.lessons import TeacherError
 from streamtrain.model.prune import sparsity
 from streamtrain.model.quantize import dequantize
 
@@ -134,7 +135,7 @@ def test_a_teacher_changes_what_is_learned(tmp_path, plain, teacher):
 def test_a_teacher_file_of_another_width_is_refused_by_name(tmp_path):
     FastGRNN(FastGRNNConfig(3, 24)).save(tmp_path / "teacher.safetensors")
     text = f"training: {{enable_distillation: true, teacher: '{tmp_path / 'teacher.safetensors'}'}}"
-    with pytest.raises(ValueError, match="takes 3 features, the data has 5"):
+    with pytest.raises(TeacherError, match="takes 3 features, the data has 5"):
         learned(tmp_path / "a", text)
 
 

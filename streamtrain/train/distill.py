@@ -39,32 +39,23 @@ def taught(arrays: Arrays, teacher: Params, config: FastGRNNConfig, features: F3
 
 def train_teacher(
     config: FastGRNNConfig,
-    hidden_dim: int,
     training: TrainingConfig,
     train: Arrays,
     validation: Arrays | None,
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[Params, FastGRNNConfig]:
-    """Train a larger network on the same arrays to learn from.
+) -> Params:
+    """Train a network on the same arrays to learn from.
 
     Parameters
     ----------
     config : FastGRNNConfig
-        Of the student.
-    hidden_dim : int
         Of the teacher.
     training : TrainingConfig
         The student's; the teacher learns from labels alone.
     train, validation : Arrays
     seed : int
     should_stop : callable
-
-    Returns
-    -------
-    Params, FastGRNNConfig
     """
-    larger = replace(config, hidden_dim=hidden_dim, rank=None)
     plain = replace(training, enable_distillation=False, prune=0.0, quantization_aware_epochs=0)
-    made = fit(initialise(larger, seed), larger, plain, train, validation, seed, should_stop)
-    return made.params, larger
+    return fit(initialise(config, seed), config, plain, train, validation, seed, should_stop).params

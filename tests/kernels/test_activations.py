@@ -76,7 +76,9 @@ def padded(x):
 @pytest.fixture(scope="module")
 def worst(every_tanh, every_sigmoid_and_softplus, every_exp):
     """Largest errors of each approximation over `blocks`."""
-    found = dict.fromkeys(("tanh", "tanh size", "sigmoid", "sigmoid relative", "softplus relative", "exp relative"), 0.0)
+    found = dict.fromkeys(
+        ("tanh", "tanh size", "sigmoid", "sigmoid relative", "softplus relative", "exp relative"), 0.0
+    )
 
     def note(name, errors):
         if errors.size:

@@ -54,9 +54,7 @@ def drawn(shape, variant):
 def kernel_gradient(shape, tensors, arrays, objective):
     """One batch with β₁ = 0 and learning rate 0: the first moment is the gradient."""
     steps, _, _, distilled = shape
-    settings = Settings(
-        nu=objective.nu, zeta=objective.zeta, alpha=objective.alpha, temperature=objective.temperature
-    )
+    settings = Settings(nu=objective.nu, zeta=objective.zeta, alpha=objective.alpha, temperature=objective.temperature)
     run = KernelRun(params_of(tensors), steps, BATCH, settings, distilled=distilled)
     assert run(arrays) == 1
     for name in NAMES:

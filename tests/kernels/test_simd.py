@@ -78,9 +78,7 @@ def constant_rows(rows, columns):
 
     @entry(types.void(*_OPERANDS, *_REST))
     def run(out, out_at, out_row, a, a_at, a_row, a_step, b, b_at, b_step, depth, keep, bias, bias_at):
-        matmul(
-            out, out_at, out_row, a, a_at, a_row, a_step, b, b_at, b_step, rows, columns, depth, keep, bias, bias_at
-        )
+        matmul(out, out_at, out_row, a, a_at, a_row, a_step, b, b_at, b_step, rows, columns, depth, keep, bias, bias_at)
 
     return run
 
@@ -90,9 +88,7 @@ def running_rows(columns):
 
     @entry(types.void(*_OPERANDS, _WHOLE, *_REST))
     def run(out, out_at, out_row, a, a_at, a_row, a_step, b, b_at, b_step, rows, depth, keep, bias, bias_at):
-        matmul(
-            out, out_at, out_row, a, a_at, a_row, a_step, b, b_at, b_step, rows, columns, depth, keep, bias, bias_at
-        )
+        matmul(out, out_at, out_row, a, a_at, a_row, a_step, b, b_at, b_step, rows, columns, depth, keep, bias, bias_at)
 
     return run
 

@@ -142,7 +142,9 @@ def test_option_has_its_effect(option):
 
 
 def test_decay_step_has_its_effect():
-    assert_option_matters(replace(BASE, lr_decay=0.3, lr_decay_step=3), base=replace(BASE, lr_decay=0.3, lr_decay_step=2))
+    assert_option_matters(
+        replace(BASE, lr_decay=0.3, lr_decay_step=3), base=replace(BASE, lr_decay=0.3, lr_decay_step=2)
+    )
 
 
 @pytest.mark.parametrize("constant", [{"nu": 0.5}, {"zeta": 1.7}], ids=str)

@@ -1,0 +1,137 @@
+"""What is trained in a cycle: the scaled arrays, the teacher, and the recipes that compete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from streamtrain.dataset import scale, sequence
+from streamtrain.intake import Intake, Splits
+from streamtrain.model.fastgrnn import FastGRNN
+from streamtrain.model.fold import rescale
+from streamtrain.model.params import initialise
+from streamtrain.publish.artifact import Champion
+from streamtrain.train.challengers import Recipe, calm
+from streamtrain.train.distill import taught, train_teacher
+from streamtrain.train.presets import PRESET_SIZES, TrainingConfig, resolve
+from streamtrain.train.warm import Shape, warm
+from streamtrain.types import Arrays, FastGRNNConfig, Samples, Scaling
+
+
+class TeacherError(ValueError):
+    """The teacher that the configuration names can't be read, or doesn't fit the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Arrays to learn from, arrays to stop and choose by, and the recipes that compete."""
+
+    train: Arrays
+    validation: Arrays
+    recipes: list[Recipe]
+
+
+class Lessons:
+    """Prepares lessons under one configuration.
+
+    Parameters
+    ----------
+    intake : Intake
+    """
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._config = intake.config
+
+    def prepare(
+        self, splits: Splits, scaling: Scaling, champion: Champion | None, should_stop: Callable[[], bool]
+    ) -> Lesson:
+        """Make the lesson of a cycle.
+
+        Parameters
+        ----------
+        splits : Splits
+        scaling : Scaling
+            Fitted on the training split.
+        champion : Champion or None
+            Where fine-tuning goes on from.
+        should_stop : callable
+            Asked while a teacher is trained.
+
+        Raises
+        ------
+        TeacherError
+        """
+        train, validation = self._arrays(splits.train, scaling), self._arrays(splits.validation, scaling)
+        n_samples = len(splits.train.labels) + len(splits.validation.labels)
+        training = self._intake.training_config(n_samples)
+        if training.enable_distillation:
+            train = self._taught(train, validation, splits.train, training, should_stop)
+        return Lesson(train, validation, self._recipes(champion, scaling, training, n_samples))
+
+    def warm(self) -> int:
+        """Compile every kernel that a lesson may call; return how many there are."""
+        steps, shape = self._config.model.sequence_length, self._intake.shape()
+        settings = [self._intake.training_config(size) for size in PRESET_SIZES]
+        batches = sorted({one.batch_size for one in settings})
+        distilled = settings[0].enable_distillation
+        shapes = [Shape(shape, steps, batch, distilled) for batch in batches]
+        if distilled and self._teacher() == "trained":
+            shapes += [Shape(self._teacher_shape(), steps, batch, False) for batch in batches]
+        return warm(shapes)
+
+    def _arrays(self, samples: Samples, scaling: Scaling) -> Arrays:
+        index = sequence.layout(samples.groups, samples.timestamps, self._config.model.sequence_length)
+        return sequence.gather(index, scale.apply(samples.features, scaling), samples.labels, samples.weights)
+
+    def _recipes(
+        self, champion: Champion | None, scaling: Scaling, training: TrainingConfig, n_samples: int
+    ) -> list[Recipe]:
+        """From scratch by the preset, calmly and boldly; from the current weights, slowly and fast."""
+        seed, given = self._config.dataset.seed, self._intake.overrides()
+        fresh = initialise(self._intake.shape(), seed)
+        calmer = calm(training, given)
+        recipes = [Recipe("scratch-calm", fresh, calmer, seed), Recipe("scratch", fresh, training, seed)]
+        if champion is None:
+            return recipes
+        start = rescale(champion.params, champion.scaling, scaling)
+        section = self._config.training
+        slow = {"learning_rate": section.fine_tune_learning_rate, "epochs": section.fine_tune_epochs}
+        tuned = resolve(section.preset, n_samples, given | slow)
+        return [Recipe("fine-tuned", start, tuned, seed), Recipe("fine-tuned-fast", start, calmer, seed), *recipes]
+
+    def _teacher(self) -> str:
+        teacher = self._config.training.teacher
+        if teacher == "auto":
+            return "trained" if self._config.schema.teacher is None else "column"
+        return teacher
+
+    def _teacher_shape(self) -> FastGRNNConfig:
+        hidden = self._config.training.teacher_hidden_dim or 2 * self._config.model.hidden_dim
+        return replace(self._intake.shape(), hidden_dim=hidden, rank=None)
+
+    def _taught(
+        self,
+        train: Arrays,
+        validation: Arrays,
+        samples: Samples,
+        training: TrainingConfig,
+        should_stop: Callable[[], bool],
+    ) -> Arrays:
+        """Give the training arrays a teacher's logits."""
+        teacher = self._teacher()
+        index = sequence.layout(samples.groups, samples.timestamps, self._config.model.sequence_length)
+        if teacher == "column":
+            logged = sequence.gather(index, samples.features, samples.labels, samples.weights, samples.teachers)
+            return replace(train, teachers=logged.teachers)
+        if teacher == "trained":
+            shape, calmer = self._teacher_shape(), calm(training, self._intake.overrides())
+            params = train_teacher(shape, calmer, train, validation, self._config.dataset.seed, should_stop)
+            return taught(train, params, shape)
+        try:
+            model = FastGRNN.load(teacher)
+            # A model file takes raw features: its normalisation is folded in.
+            raw = sequence.gather(index, samples.features, samples.labels, samples.weights)
+            return taught(train, model.params, model.config, raw.features)
+        except (OSError, ValueError) as error:
+            raise TeacherError(f"training.teacher {teacher}: {error}") from error
