@@ -181,8 +181,8 @@ class TrainingSection:
     fine_tune_epochs: Annotated[Count, "At most so many passes when continuing from the current version."] = 10
     teacher: Annotated[
         Column,
-        "Where distillation learns from: `column` (`schema.teacher`), `trained` (a larger network, trained on the spot) or "
-        "the path of a model file; `auto` takes the column if there is one, else a trained one.",
+        "Where distillation learns: `column` (`schema.teacher`), `trained` (a larger network, trained on the spot) "
+        "or the path of a model file; `auto` takes the column if there is one, else a trained one.",
     ] = "auto"
     teacher_hidden_dim: Annotated[
         CountFromZero, "Hidden units of a trained teacher; 0 takes twice `model.hidden_dim`."
