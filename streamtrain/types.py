@@ -135,7 +135,7 @@ class Params:
 
 @dataclass(frozen=True, slots=True)
 class QuantizedParams:
-    """A FastGRNN with symmetric INT8 weights, one float32 scale per output row, float32 biases.
+    """A FastGRNN with symmetric INT8 weights, one scale per output row, float32 biases.
 
     ``weight[i, j] ≈ scale[i] · int8[i, j]`` with int8 in -127..127.
 
@@ -144,7 +144,7 @@ class QuantizedParams:
     weights : dict of str to int8, same shapes as in `Params`
         Keys w_reset, w_update, w_candidate, w_recurrent, w_output.
     scales : dict of str to float32, (rows,)
-        Same keys; > 0.
+        Same keys; > 0, and numbers that float16 holds.
     biases : dict of str to float32
         Keys b_reset, b_update, b_candidate, b_output.
     """

@@ -1,4 +1,4 @@
-"""What every test may rely on: a compile cache of the repository's own, skips that CI doesn't allow, the shared data."""
+"""What every test may rely on: the repository's own compile cache, skips that CI doesn't allow, the shared data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ sys.path.append(str(REPOSITORY / "tests"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep compiled kernels in the repository, not in the home folder of whoever runs the tests; give no test a deadline."""
+    """Keep compiled kernels in the repository, not in the home folder of whoever runs it; give no test a deadline."""
     os.environ.setdefault("NUMBA_CACHE_DIR", str(REPOSITORY / ".cache" / "numba"))
     hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
     hypothesis.settings.load_profile("unhurried")

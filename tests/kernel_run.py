@@ -40,7 +40,7 @@ def shuffled_order(n: int, key: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Settings:
-    """Hyper-parameters of a kernel call. With the defaults the parameters stay and Adam's first moment is the gradient."""
+    """Hyper-parameters of a call. With the defaults the parameters stay and Adam's first moment is the gradient."""
 
     learning_rate: float = 0.0
     beta1: float = 0.0

@@ -24,7 +24,7 @@ from streamtrain.dataset.counts import Counts, count
 from streamtrain.dataset.errors import StoreError
 from streamtrain.dataset.keys import KeyIndex
 from streamtrain.dataset.select import select
-from streamtrain.dataset.tables import connect, lock
+from streamtrain.dataset.tables import connect, failure, lock
 from streamtrain.types import F64, Batch, Committed, InputRange, Quarantined, Samples, Source, SourceFile
 
 
@@ -319,7 +319,7 @@ class Store:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{what} in {self.path}: {error}") from error
+            raise failure(error, f"{what} in {self.path}") from error
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:
@@ -331,6 +331,4 @@ class Store:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
         except sqlite3.Error as error:
-            raise StoreError(
-                f"{what} in {self.path}: {error}; nothing was changed; check free space and permissions"
-            ) from error
+            raise failure(error, f"{what} in {self.path}", "nothing was changed; ") from error

@@ -130,17 +130,37 @@ def connect(path: Path, readonly: bool) -> sqlite3.Connection:
         raise StoreError(f"open {path}: {error}; check that its directory exists and may be written") from error
     try:
         _prepare(connection, path, readonly)
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         connection.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise StoreError(f"open {path}: {error}; check free space and permissions") from error
-        raise StoreDamagedError(
-            f"open {path}: {error}; move it aside and it is rebuilt from the logs that are still there"
-        ) from error
+        raise failure(error, f"open {path}") from error
     except StoreError:
         connection.close()
         raise
     return connection
+
+
+def failure(error: sqlite3.Error, what: str, effect: str = "") -> StoreError:
+    """Say what a database error means for its user.
+
+    Parameters
+    ----------
+    error : sqlite3.Error
+    what : str
+        What was being done, and where.
+    effect : str
+        What came of it, to be put into the message.
+
+    Returns
+    -------
+    StoreError
+        StoreDamagedError if the file is not a sound database.
+    """
+    # The low byte of an extended code is its kind.
+    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        advice = "move the file aside; the dataset is then rebuilt from the logs that are still there"
+        return StoreDamagedError(f"{what}: {error}; {effect}{advice}")
+    return StoreError(f"{what}: {error}; {effect}check free space and permissions")
 
 
 def lock(path: Path) -> int:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from streamtrain.ingest.hashing import digest
 
@@ -44,9 +44,10 @@ class FileIdentity:
     birth_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What `stat` says of a file: as long as it is the same, so is the content.
+
+    A tuple, because a scan makes one for every file there is.
 
     Attributes
     ----------
@@ -62,9 +63,9 @@ class Look:
     ctime_ns: int
 
     @classmethod
-    def of(cls, status: os.stat_result) -> Self:
+    def of(cls, status: os.stat_result) -> Look:
         """Take it from a stat result."""
-        return cls(
+        return Look(
             status.st_dev & _POSITIVE,
             status.st_ino & _POSITIVE,
             status.st_size,

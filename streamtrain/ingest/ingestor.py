@@ -163,7 +163,9 @@ class Ingestor:
                 break
             try:
                 with OpenLog(found.path) as log:
-                    self._reader.read(log, go_on, commit)
+                    # Another file by now: renamed since the scan, or reached through a link put in a directory's place.
+                    if (log.look.device, log.look.inode) == (found.look.device, found.look.inode):
+                        self._reader.read(log, go_on, commit)
             except FileNotFoundError:
                 continue  # renamed or deleted since the scan; the next one tells which
             except NotReadableError as error:

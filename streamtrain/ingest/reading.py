@@ -156,7 +156,7 @@ class FileReader:
         if cursor.source.oversize or not rest.strip():
             self._settle(log, file)
             return
-        idle_s = self._clock() - log.look.mtime_ns / 1e9
+        idle_s = self._clock() - log.look.ctime_ns / 1e9
         due = self._idle_timeout_s is not None and idle_s >= self._idle_timeout_s
         if due:
             ends = np.array([len(rest)], np.int64)
@@ -178,8 +178,8 @@ class FileReader:
     def _settle(self, log: OpenLog, file: SourceFile, *, waiting: bool = False, again: bool = False) -> None:
         """Note that a file was read to its end, and need not be opened before it changes (unless `again`)."""
         look = log.look
-        age_ns = self._clock() * 1e9 - max(look.mtime_ns, look.ctime_ns)
-        if age_ns >= _SAME_TICK_NS:
+        now_ns = self._clock() * 1e9
+        if min(abs(now_ns - look.mtime_ns), abs(now_ns - look.ctime_ns)) >= _SAME_TICK_NS:
             file = replace(file, mtime_ns=look.mtime_ns, ctime_ns=look.ctime_ns)
             if not again:
                 self._settled[look.device, look.inode] = look

@@ -19,6 +19,7 @@ from streamtrain.ingest.tail import ByteStream, GzipStream, PlainStream
 from streamtrain.types import Source
 
 QUIET_S: Final = 10.0  # a file that did not grow for so long is not being copied any more
+LONGEST_S: Final = 60.0  # so long is waited for a copy to be complete
 _WALK_BYTES: Final = 1 << 18
 
 
@@ -79,6 +80,7 @@ class Recogniser:
         self._clock = clock
         # How much of a growing copy was compared with its original already.
         self._compared: dict[tuple[FileIdentity, int], int] = {}
+        self._undecided: dict[FileIdentity, float] = {}
 
     def find(self, log: OpenLog, compressed: bool, go_on: Callable[[], bool]) -> Finding:
         """Find the source of an open file.
@@ -186,8 +188,12 @@ class Recogniser:
             if same:
                 return Finding(None)
             undecided |= same is None
-        quiet_s = self._clock() - log.look.mtime_ns / 1e9
-        return Finding(None, undecided=True) if undecided and 0.0 <= quiet_s < QUIET_S else None
+        now = self._clock()
+        since = self._undecided.setdefault(log.identity, now)
+        if undecided and 0.0 <= now - log.look.ctime_ns / 1e9 < QUIET_S and 0.0 <= now - since < LONGEST_S:
+            return Finding(None, undecided=True)
+        del self._undecided[log.identity]
+        return None
 
     def _compare(
         self, log: OpenLog, compressed: bool, source: Source, size: int, go_on: Callable[[], bool]

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from streamtrain.ingest.identity import Look
 
@@ -18,8 +18,7 @@ EXCLUDE: Final = (".*", "*.tmp", "*.part", "*~")
 _DEEPEST: Final = 64  # directories within directories
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A regular file in the directory."""
 
     path: str
@@ -60,42 +59,72 @@ def scan(directory: Path, include: Sequence[str] = INCLUDE, exclude: Sequence[st
     Listing
         Empty and not complete where the directory does not exist.
     """
-    chosen = Chosen(include, exclude)
-    files: list[Found] = []
-    refused: list[tuple[str, str]] = []
-    complete = True
-    todo = [(str(directory), "", 0)]
-    while todo:
-        place, below, depth = todo.pop()
+    lister = _Lister(Chosen(include, exclude))
+    try:
+        top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        lister.refuse(str(directory), error)
+    else:
+        lister.list(top, str(directory), "", 0)
+    lister.files.sort(key=lambda file: (file.look.mtime_ns, file.path))
+    return Listing(tuple(lister.files), tuple(lister.refused), lister.complete)
+
+
+class _Lister:
+    def __init__(self, chosen: Chosen) -> None:
+        self._chosen = chosen
+        self.files: list[Found] = []
+        self.refused: list[tuple[str, str]] = []
+        self.complete = True
+
+    def refuse(self, path: str, error: OSError) -> None:
+        """Note what can't be listed, and that files may be missing for it."""
+        self.complete = False
+        self.refused.append((path, error.strerror or "can't be listed"))
+
+    def list(self, directory: int, path: str, below: str, depth: int) -> None:
+        """List an open directory, and close it.
+
+        Each is opened from the one above it, so that no link put in its place meanwhile leads elsewhere.
+        """
+        inner: list[str] = []
         try:
-            with os.scandir(place) as entries:
+            with os.scandir(directory) as entries:
                 for entry in entries:
-                    inside = f"{below}{entry.name}"
-                    try:
-                        if entry.is_dir(follow_symlinks=False):
-                            if chosen.excludes(inside):
-                                continue
-                            if depth < _DEEPEST:
-                                todo.append((entry.path, f"{inside}/", depth + 1))
-                            else:
-                                refused.append((entry.path, f"more than {_DEEPEST} directories deep"))
-                            continue
-                        if not chosen.reads(inside):
-                            continue
-                        status = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        # Renamed or deleted since it was listed; the next scan sees it where it is then.
-                        complete = False
-                        continue
-                    if stat.S_ISREG(status.st_mode):
-                        files.append(Found(entry.path, Look.of(status)))
-                    else:
-                        refused.append((entry.path, "not a regular file"))
+                    if entry.is_dir(follow_symlinks=False):
+                        inner.append(entry.name)
+                    elif self._chosen.reads(below + entry.name):
+                        self._add(entry, f"{path}/{entry.name}")
+            for name in inner:
+                if self._chosen.excludes(below + name):
+                    continue
+                if depth == _DEEPEST:
+                    self.refused.append((f"{path}/{name}", f"more than {_DEEPEST} directories deep"))
+                    continue
+                try:
+                    opened = os.open(
+                        name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory
+                    )
+                except OSError as error:
+                    self.refuse(f"{path}/{name}", error)
+                else:
+                    self.list(opened, f"{path}/{name}", f"{below}{name}/", depth + 1)
         except OSError as error:
-            complete = False
-            refused.append((place, error.strerror or "can't be listed"))
-    files.sort(key=lambda file: (file.look.mtime_ns, file.path))
-    return Listing(tuple(files), tuple(refused), complete)
+            self.refuse(path, error)
+        finally:
+            os.close(directory)
+
+    def _add(self, entry: os.DirEntry[str], path: str) -> None:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            # Renamed or deleted since it was listed; the next scan sees it where it is then.
+            self.complete = False
+            return
+        if stat.S_ISREG(status.st_mode):
+            self.files.append(Found(path, Look.of(status)))
+        else:
+            self.refused.append((path, "not a regular file"))
 
 
 class Chosen:

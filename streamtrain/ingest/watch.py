@@ -74,6 +74,10 @@ class Watcher:
             self._observer.join()
             self._observer = None
 
+    def _alive(self) -> bool:
+        """Tell whether events still arrive: a directory made anew may get the inode of the one that was removed."""
+        return self._observer is None or all(emitter.is_alive() for emitter in self._observer.emitters)
+
     def _watch(self) -> bool:
         """Watch the directory that is there now; tells whether it is another than before."""
         try:
@@ -81,7 +85,7 @@ class Watcher:
             there: tuple[int, int] | None = (status.st_dev, status.st_ino)
         except OSError:
             there = None
-        if there == self._watched:
+        if there == self._watched and self._alive():
             return False
         self.close()
         self._watched = there

@@ -2,7 +2,7 @@
 
 ====================================  =================================================================================
 ``fastgrnn.safetensors``              Tiny Dancer's own format: nine F32 tensors on raw features.
-``fastgrnn_int8.safetensors``         ``w_*.int8`` (I8) and ``w_*.scale`` (F32, one per row), ``b_*`` (F32),
+``fastgrnn_int8.safetensors``         ``w_*.int8`` (I8) and ``w_*.scale`` (F16, one per row), ``b_*`` (F32),
                                       ``normalization.means`` and ``.stds`` (F64). Normalised space.
 ``training.safetensors``              ``w_*.f32`` and ``b_*.f32``: unquantized weights that fine-tuning goes on from.
 ====================================  =================================================================================
@@ -181,7 +181,7 @@ def write_int8(content: Int8File) -> bytes:
         "normalization.stds": content.scaling.stds,
     }
     tensors |= {f"{name}.int8": content.quantized.weights[name] for name in WEIGHTS}
-    tensors |= {f"{name}.scale": content.quantized.scales[name] for name in WEIGHTS}
+    tensors |= {f"{name}.scale": content.quantized.scales[name].astype(np.float16) for name in WEIGHTS}
     tensors |= {name: content.quantized.biases[name] for name in BIASES}
     metadata = {
         "format": INT8_FORMAT,
@@ -212,7 +212,7 @@ def read_int8(data: bytes) -> Int8File:
     config = _read_config(metadata)
     whole = shapes(config)
     expected: Shapes = {f"{name}.int8": (whole[name], "int8") for name in WEIGHTS}
-    expected |= {f"{name}.scale": (whole[name][:1], "float32") for name in WEIGHTS}
+    expected |= {f"{name}.scale": (whole[name][:1], "float16") for name in WEIGHTS}
     expected |= {name: (whole[name], "float32") for name in BIASES}
     expected |= {f"normalization.{name}": ((config.input_dim,), "float64") for name in ("means", "stds")}
     _check(tensors, expected)
@@ -221,7 +221,7 @@ def read_int8(data: bytes) -> Int8File:
             raise TensorFileError(f"tensor {name} has numbers that are not positive")
     quantized = QuantizedParams(
         weights={name: tensors[f"{name}.int8"] for name in WEIGHTS},
-        scales={name: tensors[f"{name}.scale"] for name in WEIGHTS},
+        scales={name: tensors[f"{name}.scale"].astype(np.float32) for name in WEIGHTS},
         biases={name: tensors[name] for name in BIASES},
     )
     features = _read_features(metadata, config.input_dim)

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 HEADER_LIMIT_BYTES = 64 * 1024
 """Largest header that is parsed. A FastGRNN's is under 4 KiB plus its feature names."""
 
-_NUMPY_OF: dict[str, np.dtype[Any]] = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "I8": np.dtype("i1")}
+_NUMPY_OF: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I8": np.dtype("i1"),
+}
 _NAME_OF = {dtype: name for name, dtype in _NUMPY_OF.items()}
 
 Tensors = dict[str, NDArray[Any]]
@@ -55,7 +60,7 @@ def write(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> b
     for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
         stored = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False)
         if stored.dtype not in _NAME_OF:
-            raise TensorFileError(f"tensor {name} has dtype {tensor.dtype}; expected float64, float32 or int8")
+            raise TensorFileError(f"tensor {name} has dtype {tensor.dtype}; expected float64, float32, float16 or int8")
         block = stored.tobytes()
         header[name] = {
             "dtype": _NAME_OF[stored.dtype],
@@ -91,7 +96,7 @@ def read(data: bytes) -> tuple[Tensors, dict[str, str]]:
     ------
     TensorFileError
         If the bytes are not a safetensors file, the header exceeds `HEADER_LIMIT_BYTES`, or a dtype is not one of the
-        three (INT8 or F16 under Tiny Dancer's names abort its whole process: they are never passed on).
+        four (INT8 or F16 under Tiny Dancer's names abort its whole process: they are never passed on).
     """
     if len(data) < 8:
         raise TensorFileError(f"the file has {len(data)} bytes; expected a safetensors file, which starts with 8")
@@ -106,7 +111,7 @@ def read(data: bytes) -> tuple[Tensors, dict[str, str]]:
     for name, entry in stored:
         dtype = _NUMPY_OF.get(entry["dtype"])
         if dtype is None:
-            raise TensorFileError(f"tensor {name} has dtype {entry['dtype']}; expected F64, F32 or I8")
+            raise TensorFileError(f"tensor {name} has dtype {entry['dtype']}; expected F64, F32, F16 or I8")
         tensor = np.frombuffer(entry["data"], dtype=dtype).reshape(entry["shape"])
         tensors[name] = tensor.astype(dtype.newbyteorder("="), copy=False)
     # The library has accepted the header, so it is JSON, not deep, and the metadata are strings.

@@ -230,7 +230,7 @@ def test_what_can_be_wrong_with_the_file(path, tmp_path):
     with pytest.raises(StoreMissingError, match="no state database yet"):
         Store(path, readonly=True)
     path.write_bytes(b"not a database at all, but long enough to look at" * 100)
-    with pytest.raises(StoreDamagedError, match="move it aside"):
+    with pytest.raises(StoreDamagedError, match="not a database; move the file aside"):
         Store(path)
     path.unlink()
     with sqlite3.connect(path) as other:

@@ -1,6 +1,7 @@
 """Listing a directory: what is chosen, in which order, and nothing beyond it."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,25 @@ def test_links_are_not_followed_but_the_directory_may_be_one(tree, tmp_path_fact
     assert [Path(path).name for path, _ in listing.refused] == ["linked.jsonl"]
     (outside / "way").symlink_to(tree)
     assert len(scan(outside / "way").files) == 8
+
+
+def test_a_link_put_in_a_directorys_place_leads_nowhere(tree, tmp_path_factory, monkeypatch):
+    """Swapped between listing the directory and entering it, by someone with bad intent and good timing."""
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "secret.jsonl").write_bytes(b"1")
+    real = os.open
+
+    def swap(path, *given, **more):
+        if path == "y":
+            shutil.rmtree(tree / "x" / "y")
+            (tree / "x" / "y").symlink_to(outside)
+        return real(path, *given, **more)
+
+    monkeypatch.setattr(os, "open", swap)
+    listing = scan(tree)
+    assert not any("secret" in found.path for found in listing.files)
+    assert not listing.complete
+    assert [path for path, _ in listing.refused] == [str(tree / "x" / "y")]
 
 
 def test_a_missing_directory_is_empty_and_not_complete(tmp_path):

@@ -51,7 +51,7 @@ def test_batches_follow_the_shuffled_order(shape, n):
     run = run_of(shape, tensors, beta1=0.5)
     n_batches = -(-n // BATCH)
     assert run(arrays, key=77) == n_batches
-    order, wanted = shuffled_order(n, 77), {name: 0.0 for name in NAMES}
+    order, wanted = shuffled_order(n, 77), dict.fromkeys(NAMES, 0.0)
     assert (order != np.arange(n)).any()
     for first in range(0, n, BATCH):
         slopes = gradient(tensors, rows(arrays, order[first : first + BATCH]), OBJECTIVE)
@@ -207,7 +207,7 @@ def test_padding_stays_zero(shape):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_masked_weights_stay_where_they_are(shape):
-    steps, n_features, hidden = shape
+    steps = shape[0]
     tensors, arrays = problem(shape, 31)
     ones = {name: np.ones_like(tensor) for name, tensor in tensors.items()}
     ones["w_candidate"].ravel()[::2] = 0

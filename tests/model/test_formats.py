@@ -116,7 +116,7 @@ def test_a_wrong_config_is_named(config, message):
     ("tensors", "metadata", "message"),
     [
         ({"w_reset.int8": np.ones((4, 3), np.float32)}, {}, "w_reset.int8 is float32"),
-        ({"w_reset.scale": np.zeros(4, np.float32)}, {}, "w_reset.scale has numbers that are not positive"),
+        ({"w_reset.scale": np.zeros(4, np.float16)}, {}, "w_reset.scale has numbers that are not positive"),
         ({"normalization.stds": np.array([1.0, 0.0, 1.0])}, {}, "normalization.stds has numbers"),
         ({"normalization.means": np.array([1.0, np.nan, 1.0])}, {}, "normalization.means holds"),
         ({}, {"features": '["a", "b"]'}, "not a list of 3 names"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from streamtrain.model.formats import shapes
+from streamtrain.model.params import as_dict, initialise
 from streamtrain.model.quantize import BIASES, WEIGHTS, dequantize, quantize
 from streamtrain.types import FastGRNNConfig, Params
 
@@ -25,18 +26,20 @@ def test_every_weight_is_within_half_a_step_of_its_row(weights):
     quantized = quantize(replace(random_params(), w_reset=weights))
     scale = quantized.scales["w_reset"].astype(np.float64)
     levels = quantized.weights["w_reset"].astype(np.float64)
-    # One part in a million for the float32 rounding of the scale itself; below 1e-38 float32 has no digits left.
-    assert np.all(np.abs(weights - scale[:, None] * levels) <= scale[:, None] * (0.5 + 127e-6) + 1e-38)
+    # Below 1e-38 float32 has no digits left, and below 2**-24 float16 has no scale.
+    assert np.all(np.abs(weights - scale[:, None] * levels) <= scale[:, None] * (0.5 + 127e-6) + 2**-24)
     assert np.all(scale > 0)
     assert np.abs(levels).max() <= 127
 
 
 def test_a_row_uses_its_own_scale():
     params = random_params()
-    params.w_reset[0] *= 1e-4
+    params.w_reset[0] *= 0.1
     quantized = quantize(params)
     for row, scale in zip(params.w_reset, quantized.scales["w_reset"], strict=True):
-        assert scale == pytest.approx(np.abs(row).max() / 127, rel=1e-6)
+        exact = np.abs(row.astype(np.float64)).max() / 127
+        assert exact <= scale <= exact * (1 + 2**-10)
+        assert np.float16(scale) == scale
     assert np.all(np.abs(quantized.weights["w_reset"]).max(axis=1) == 127)
 
 
@@ -47,13 +50,28 @@ def test_quantizing_what_is_quantized_changes_nothing():
         np.testing.assert_array_equal(once.weights[name], again.weights[name])
 
 
-@pytest.mark.parametrize("value", [0.0, 1e-45])
-def test_a_row_too_small_for_a_scale_becomes_zeros(value):
+@pytest.mark.parametrize(("value", "scale"), [(0.0, 1.0), (1e-45, 2**-24)])
+def test_a_row_too_small_for_a_scale_becomes_zeros(value, scale):
     params = random_params()
     params.w_recurrent[3] = value
     quantized = quantize(params)
-    assert quantized.scales["w_recurrent"][3] == 1.0
+    assert quantized.scales["w_recurrent"][3] == scale
     assert not quantized.weights["w_recurrent"][3].any()
+
+
+def test_a_weight_beyond_float16_scales_is_refused():
+    params = random_params()
+    params.w_output[0, 0] = 1e8
+    with pytest.raises(ValueError, match="w_output holds a weight of magnitude 1e"):
+        quantize(params)
+
+
+@pytest.mark.parametrize("hidden", [8, 16, 32])
+def test_weights_and_scales_take_little_more_than_a_byte_a_parameter(hidden):
+    params = initialise(FastGRNNConfig(5, hidden), 0)
+    quantized = quantize(params)
+    stored = sum(w.nbytes for w in quantized.weights.values()) + 2 * sum(s.size for s in quantized.scales.values())
+    assert stored / sum(tensor.size for tensor in as_dict(params).values()) <= 1.35
 
 
 def test_biases_stay_and_are_not_shared():

@@ -113,7 +113,7 @@ def test_nonzero():
 
 
 def coarse():
-    """A feature that is always zero holds a huge weight: it sets the scale, and every other weight is rounded coarsely."""
+    """A feature that is always zero holds a huge weight: it sets the scale, and the others are rounded coarsely."""
     data, validation = splits(n=900)
     for arrays in (data, validation):
         arrays.features[:, :, 4] = 0.0
