@@ -11,7 +11,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from ours import VALIDATION, settings
+from problem import Problem, drawn
+
+from streamtrain import FastGRNN, Trainer, TrainingDataset
+from streamtrain.dataset import scale, sequence
+from streamtrain.model.params import initialise
+from streamtrain.train.fit import fit
+from streamtrain.types import Arrays, FastGRNNConfig
+
 MIB = 2**20
+CONFIG = FastGRNNConfig(5, 16)
+TRAINING = settings(2)
+Training = Callable[[], object]
 
 
 def resident(kind: str) -> int:
@@ -27,24 +40,7 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-BARE = resident("VmRSS")
-
-import numpy as np  # noqa: E402  # what an import costs is measured too
-from ours import VALIDATION, settings  # noqa: E402
-from problem import Problem, drawn  # noqa: E402
-
-from streamtrain import FastGRNN, Trainer, TrainingDataset  # noqa: E402
-from streamtrain.dataset import scale, sequence  # noqa: E402
-from streamtrain.model.params import initialise  # noqa: E402
-from streamtrain.train.fit import fit  # noqa: E402
-from streamtrain.types import Arrays, FastGRNNConfig  # noqa: E402
-
-CONFIG = FastGRNNConfig(5, 16)
-TRAINING = settings(2)
-Path_ = Callable[[], object]
-
-
-def through_fit(problem: Problem) -> tuple[int, Path_]:
+def through_fit(problem: Problem) -> tuple[int, Training]:
     n_train = len(problem.y) - int(len(problem.y) * VALIDATION)
     whole = problem.arrays
     train = Arrays(whole.features[:n_train], whole.labels[:n_train], whole.weights[:n_train])
@@ -53,7 +49,7 @@ def through_fit(problem: Problem) -> tuple[int, Path_]:
     return raw, lambda: fit(initialise(CONFIG, 0), CONFIG, TRAINING, train, validation, 0)
 
 
-def through_daemon(problem: Problem) -> tuple[int, Path_]:
+def through_daemon(problem: Problem) -> tuple[int, Training]:
     """The columns of a window that training reads; its train split, beside a validation split a quarter as long."""
     n = len(problem.y)
     n_train = n - int(n * VALIDATION)
@@ -75,7 +71,7 @@ def through_daemon(problem: Problem) -> tuple[int, Path_]:
     return raw, run
 
 
-def through_library(problem: Problem) -> tuple[int, Path_]:
+def through_library(problem: Problem) -> tuple[int, Training]:
     features, labels = problem.x[:, 0], problem.y[:, 0]
 
     def run() -> object:
@@ -104,7 +100,6 @@ def main() -> None:
             {
                 "path": name,
                 "n": n,
-                "bare_mib": BARE / MIB,
                 "imported_mib": imported / MIB,
                 "compiled_mib": ready / MIB,
                 "raw_mib": raw / MIB,

@@ -73,7 +73,10 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(tmp_path):
     log = (tmp_path / "daemon.log").open("wb")
     process = start(config, stderr=log)
     try:
-        said = lambda text: text in (tmp_path / "daemon.log").read_text()
+
+        def said(text):
+            return text in (tmp_path / "daemon.log").read_text()
+
         until(lambda: said("ready"), "ready")
         config.write_text(config.read_text() + "gate: {min_auc: 9}\n")
         process.send_signal(signal.SIGHUP)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from streamtrain.ingest import times
 from streamtrain.ingest.hashing import NO_TEXT, hash_offsets, hash_texts
+from streamtrain.ingest.packing import BOOL_BYTES, FLOAT_BYTES, Table
 from streamtrain.ingest.schema import Schema, VectorField
 from streamtrain.types import F64, U64, Bools, Samples
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_FLOAT_BYTES = 9  # a float64 in MessagePack: 0xcb and eight bytes, big-endian
 
 
 class Columns:
@@ -41,18 +41,18 @@ class Columns:
         self._dim = len(schema.feature_names)
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         rename: dict[str, str] = {}
+        listed = isinstance(schema.features, VectorField)
         if isinstance(schema.features, VectorField):
+            names = ["x"]
             fields.append(("x", Annotated[list[float], msgspec.Meta(min_length=self._dim, max_length=self._dim)]))
             rename["x"] = schema.features.field
-            self._values: Callable[[Any], object] = attrgetter("x")
-            self._header_bytes = _array_header_bytes(self._dim)
         else:
             names = [f"x{index}" for index in range(self._dim)]
             fields += [(name, float) for name in names]
             rename |= dict(zip(names, schema.features, strict=True))
-            # attrgetter of one name gives a bare value, of several a tuple, which is encoded with a header.
-            self._values = attrgetter(*names)
-            self._header_bytes = 0 if self._dim == 1 else _array_header_bytes(self._dim)
+        self._bare = Table(names, self._dim, listed, ())
+        self._labelled = Table(names, self._dim, listed, ("y",))
+        self._timed = Table(names, self._dim, listed, ("y", "t"))
         fields.append(("y", bool | float))
         rename["y"] = schema.label
         for attribute, name, kind in (
@@ -67,7 +67,6 @@ class Columns:
                 fields.append((attribute, kind, None))
                 rename[attribute] = name
         self.line_type: type[Any] = msgspec.defstruct("Line", fields, rename=rename, gc=False)
-        self._pack = msgspec.msgpack.Encoder()
 
     def samples(self, rows: list[Any], offsets: NDArray[np.int64], source: int) -> tuple[Samples, dict[int, str]]:
         """Turn rows into columns and check them.
@@ -88,11 +87,11 @@ class Columns:
             What is wrong with each of the others, by its index.
         """
         wrong: dict[int, str] = {}
-        features = self._features(rows, wrong)
-        labels = _float64([row.y for row in rows])
+        values, labels, numbers = self._numbers(rows)
+        features = self._features(values, wrong)
         good = _in_unit(labels)
         _check(wrong, self._schema.label, labels, good, "true, false or a number in 0..1")
-        timestamps = self._timestamps(rows, wrong)
+        timestamps = self._timestamps(rows, numbers, wrong)
         keys = _hashes(rows, "id", self._schema.id, hash_offsets(source, offsets))
         groups = _hashes(rows, "session", self._schema.session, keys)
         columns: list[NDArray[Any]] = [
@@ -111,17 +110,25 @@ class Columns:
             columns = [column[kept] for column in columns]
         return Samples(*columns), wrong
 
-    def _features(self, rows: list[Any], wrong: dict[int, str]) -> NDArray[np.float32]:
-        """Bring the features of all rows into one array, (N, D).
+    def _numbers(self, rows: list[Any]) -> tuple[F64, F64, F64 | None]:
+        """Bring features (N, D), labels (N,) and, where all are numbers, times (N,) into arrays."""
+        # Nearly always the labels are all of one kind, and so are the times: that is tried.
+        label = BOOL_BYTES if rows and type(rows[0].y) is bool else FLOAT_BYTES
+        if self._schema.timestamp is not None and rows and type(rows[0].t) is float:
+            read = self._timed.read(rows, (label, FLOAT_BYTES))
+            if read is not None:
+                return read[0], read[1][0], read[1][1]
+        read = self._labelled.read(rows, (label,))
+        if read is not None:
+            return read[0], read[1][0], None
+        read = self._bare.read(rows, ())
+        if read is None:
+            raise ValueError(
+                f"decode {len(rows)} rows of {self._dim} features: they take another length than they must"
+            )
+        return read[0], _float64([row.y for row in rows]), None
 
-        Through MessagePack, where a float64 always takes nine bytes, so that the encoded bytes can be read as an array:
-        that takes half the time of visiting every Python float.
-        """
-        packed = self._pack.encode(list(map(self._values, rows)))
-        stride = self._header_bytes + self._dim * _FLOAT_BYTES
-        cells = np.frombuffer(packed, np.uint8)[len(packed) - len(rows) * stride :].reshape(len(rows), stride)
-        cells = cells[:, self._header_bytes :].reshape(len(rows), self._dim, _FLOAT_BYTES)[:, :, 1:]
-        values = np.ascontiguousarray(cells).view(">f8").reshape(len(rows), self._dim)
+    def _features(self, values: F64, wrong: dict[int, str]) -> NDArray[np.float32]:
         usable = np.abs(values) <= _FLOAT32_MAX
         if not usable.all():
             names = self._schema.feature_names
@@ -131,23 +138,30 @@ class Columns:
             values = np.where(usable, values, 0.0)
         return values.astype(np.float32)
 
-    def _timestamps(self, rows: list[Any], wrong: dict[int, str]) -> F64:
+    def _timestamps(self, rows: list[Any], numbers: F64 | None, wrong: dict[int, str]) -> F64:
         name = self._schema.timestamp
         if name is None:
             return np.full(len(rows), self._clock())
-        values = [row.t for row in rows]
-        # Nearly always all are of one kind: that is tried, rather than asked of each.
-        kind = type(values[0]) if values else float
+        if numbers is not None:
+            seconds = times.from_numbers(numbers)
+            values: list[Any] | F64 = numbers
+        else:
+            values = [row.t for row in rows]
+            seconds = self._mixed_times(values)
+        for row in np.flatnonzero(np.isnan(seconds)):
+            value = _shown(values[row] if numbers is None else float(values[row]))
+            wrong.setdefault(int(row), f"{name!r} is {value}, expected {times.EXPECTED}")
+        return seconds
+
+    def _mixed_times(self, values: list[Any]) -> F64:
         try:
-            seconds = times.from_texts(values) if kind is str else times.from_numbers(_float64(values))
+            return times.from_texts(values)
         except TypeError:
             seconds = np.full(len(values), self._clock())
-            numbers = [index for index, value in enumerate(values) if isinstance(value, float)]
-            texts = [index for index, value in enumerate(values) if isinstance(value, str)]
-            seconds[numbers] = times.from_numbers(_float64([values[index] for index in numbers]))
-            seconds[texts] = times.from_texts([values[index] for index in texts])
-        for row in np.flatnonzero(np.isnan(seconds)):
-            wrong.setdefault(int(row), f"{name!r} is {_shown(values[row])}, expected {times.EXPECTED}")
+        numbers = [index for index, value in enumerate(values) if isinstance(value, float)]
+        texts = [index for index, value in enumerate(values) if isinstance(value, str)]
+        seconds[numbers] = times.from_numbers(_float64([values[index] for index in numbers]))
+        seconds[texts] = times.from_texts([values[index] for index in texts])
         return seconds
 
 
@@ -206,11 +220,6 @@ def _is_weight(values: F64) -> Bools:
 def _is_propensity(values: F64) -> Bools:
     # Below float32's smallest normal number its inverse would not be finite.
     return (values >= float(np.finfo(np.float32).tiny)) & (values <= 1.0)
-
-
-def _array_header_bytes(size: int) -> int:
-    """Length of the header of an array in MessagePack."""
-    return 1 if size < 16 else 3 if size < 1 << 16 else 5
 
 
 def _shown(value: object) -> str:

@@ -49,11 +49,16 @@ def from_texts(texts: list[str]) -> F64:
     -------
     float64, (N,)
         Seconds; NaN where the text is no time.
+
+    Raises
+    ------
+    TypeError
+        If one is no string.
     """
     if not texts:
         return np.empty(0)
-    size = len(texts[0])
     joined = "".join(texts)
+    size = len(texts[0])
     # A column usually has one form throughout, such as 2026-01-31T12:00:00.000Z: then it is arithmetic on digits.
     if 20 <= size <= 30 and size != 21 and joined.isascii() and len(joined) == size * len(texts):
         characters = np.frombuffer(joined.encode(), np.uint8).reshape(len(texts), size)
