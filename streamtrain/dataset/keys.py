@@ -9,7 +9,7 @@ import numpy as np
 
 from streamtrain.types import U64, Bools
 
-_SLOTS_PER_KEY: Final = 16  # so that a new key finds its slot taken one time in 16 at most
+_SLOTS_PER_KEY: Final = 4  # at least: more would no longer fit the cache
 _LEAST_BITS: Final = 12
 
 

@@ -184,6 +184,24 @@ def rint(typingctx: Any, a: Any) -> Any:
 
 
 @_instruction
+def ceil(typingctx: Any, a: Any) -> Any:
+    """Smallest whole number that is not below, lane by lane."""
+    return VECTOR(VECTOR), _unary("ceil")
+
+
+@_instruction
+def eleven_bits_up(typingctx: Any, a: Any) -> Any:
+    """Smallest number of eleven significant bits, as float16 has, that is not below a positive `a`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        cut = (1 << 13) - 1
+        bits = builder.add(builder.bitcast(args[0], _INTS), ir.Constant(_INTS, [cut] * LANES))
+        return builder.bitcast(builder.and_(bits, ir.Constant(_INTS, [~cut] * LANES)), _VECTOR)
+
+    return VECTOR(VECTOR), codegen
+
+
+@_instruction
 def power_of_two(typingctx: Any, exponent: Any) -> Any:
     """``2**exponent`` for whole exponents in -126..127, by writing the exponent bits."""
 

@@ -249,6 +249,20 @@ def test_what_can_be_wrong_with_the_file(path, tmp_path):
         Store(tmp_path / "absent" / "state.db")
 
 
+def test_damage_found_while_running_is_told(path):
+    with Store(path, "schema") as store:
+        store.commit(Batch(make(5000)))
+        store.sync()
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * 4096 * 20)
+        store._db.execute("PRAGMA shrink_memory")
+        with pytest.raises(StoreDamagedError, match=r"malformed; .*move the file aside"):
+            store.counts()
+            store.refresh()
+            load(store, 10)
+
+
 def test_a_failed_open_releases_the_lock(path):
     path.write_bytes(b"rubbish" * 1000)
     for _ in range(2):

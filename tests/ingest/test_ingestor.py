@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import resource
+import shutil
 import socket
 from collections import Counter
 from pathlib import Path
@@ -182,6 +183,24 @@ def test_what_is_no_regular_file_never_blocks_and_is_never_read(yard, tmp_path):
         report = yard.run()
     assert yard.seen() == once(range(5))
     assert {Path(path).name for path, _ in report.refused} == {"fifo.jsonl", "link.jsonl", "socket.jsonl"}
+
+
+def test_what_is_put_in_a_files_place_after_the_scan_is_not_read(yard, tmp_path):
+    """Not even through a link in a directory's place; what is rightly there is read by the next pass."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.jsonl").write_bytes(line(666))
+    yard.write("inner/a.jsonl", line(0))
+    yard.write("b.jsonl", line(1))
+
+    def swap():
+        if not (yard.logs / "inner").is_symlink():
+            shutil.rmtree(yard.logs / "inner")
+            (yard.logs / "inner").symlink_to(tmp_path / "outside")
+        return False
+
+    yard.ingestor.run(should_stop=swap)
+    yard.run()
+    assert yard.seen() == once([1])
 
 
 def test_foreign_formats_and_damaged_gzip_are_one_finding_each(yard):

@@ -1,4 +1,4 @@
-"""Tables of numbers: the same as visiting every object, and refusing where the kinds are not what they were thought to be."""
+"""Tables of numbers: the same as visiting every object, or a refusal where the kinds are not what they should be."""
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ Row = msgspec.defstruct("Row", [("a", float), ("b", float), ("y", bool | float),
 def rows_of(n, label=float, time=float):
     rng = np.random.default_rng(n)
     return [
-        Row(rng.normal() * 10.0 ** rng.integers(-300, 300), -0.0, label(rng.integers(2)), time(rng.random()))
+        Row(float(rng.normal() * 10.0 ** rng.integers(-300, 300)), -0.0, label(rng.integers(2)), time(rng.random()))
         for _ in range(n)
     ]
 
@@ -44,7 +44,7 @@ def test_kinds_that_differ_are_refused_wherever_they_are():
 
 
 def test_lengths_that_cancel_are_refused_too():
-    """A bool is eight bytes short, and a text of sixteen letters eight bytes long: together they are as long as floats."""
+    """A bool is eight bytes shorter than a float, and a text of sixteen letters eight bytes longer."""
     rows = rows_of(20)
     rows[3].y = True
     rows[4].t = "sixteen letters!"

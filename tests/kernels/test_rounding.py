@@ -27,6 +27,8 @@ def problem(shape):
     rng = np.random.default_rng([9, *shape])
     tensors = drawn_tensors(rng, n_features, hidden)
     tensors["w_update"][1] = 0.0  # a row of zeros has no scale
+    tensors["w_update"][2] *= 1e-3  # the scale is a subnormal float16
+    tensors["w_update"][3] *= 1e-7  # and here the smallest there is
     return tensors, drawn_arrays(rng, BATCH, steps, n_features, weighted=True)
 
 
@@ -49,6 +51,16 @@ def test_forward_sees_the_weights_that_would_be_served(shape):
     for name in set(active(shape)) & set(WEIGHTS):
         assert np.abs(served[name] - tensors[name]).max() > 1e-4, "rounding would not show"
     assert run.loss == pytest.approx(loss(served, arrays, Objective()), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_rounded_weights_stay_as_they_are(shape):
+    tensors, arrays = problem(shape)
+    once = tensors_of(dequantize(quantize(params_of(tensors))))
+    run = rounded_run(shape, once)
+    run(arrays)
+    for name in active(shape):
+        np.testing.assert_array_equal(run.served[name], once[name], err_msg=name)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -8,6 +8,8 @@ from streamtrain.kernels.policy import FLOATS, INPUT, entry
 from streamtrain.kernels.simd import (
     LANES,
     ROW_BLOCK,
+    ceil,
+    eleven_bits_up,
     fabs,
     load,
     matmul,
@@ -58,6 +60,30 @@ def test_lanewise_operations_equal_numpy(lanewise):
     for row, expected in zip(out[:176].reshape(11, LANES), wanted, strict=True):
         np.testing.assert_allclose(row, expected, rtol=1e-6, atol=1e-5)
     assert out[176] == pytest.approx(a.sum(dtype=np.float64), rel=1e-5, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def half_up():
+    @entry(types.void(INPUT, FLOATS, FLOATS))
+    def run(a, up, whole):
+        for i in range(0, len(a), LANES):
+            store(up, i, eleven_bits_up(load(a, i)))
+            store(whole, i, ceil(load(a, i)))
+
+    return run
+
+
+def test_rounding_up_to_float16(half_up):
+    rng = np.random.default_rng(0)
+    a = (2.0 ** rng.uniform(-14, 15.9, 4096)).astype(f32)
+    a[:1024] = a[:1024].astype(np.float16)  # these are there already
+    a[1024:1040] = 2.0 ** np.arange(-14, 2)
+    up, whole = np.empty_like(a), np.empty_like(a)
+    half_up(a, up, whole)
+    half = a.astype(np.float16)
+    wanted = np.where(half.astype(f32) < a, np.nextafter(half, np.float16(np.inf)), half)
+    np.testing.assert_array_equal(up, wanted.astype(f32))
+    np.testing.assert_array_equal(whole, np.ceil(a))
 
 
 def test_a_comparison_with_nan_is_false(lanewise):
