@@ -38,5 +38,8 @@ test: lint types ## everything
 test-fast: $(VENV)/dev.stamp ## under a minute, for the hand
 	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root'
 
+bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmarks.md
+	$(BIN)/python bench/run.py
+
 clean: ## remove what the commands above made
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

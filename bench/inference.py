@@ -16,8 +16,9 @@ from problem import drawn
 
 from streamtrain import Router
 from streamtrain.dataset import scale
+from streamtrain.model import tensors as tensorfile
 from streamtrain.model.formats import INT8_FILE
-from streamtrain.model.params import as_dict, initialise
+from streamtrain.model.params import initialise
 from streamtrain.model.quantize import quantize
 from streamtrain.publish.artifact import build
 from streamtrain.publish.registry import Registry
@@ -82,19 +83,22 @@ def _in_a_loop(call: Callable[[], object], calls: int, rounds: int) -> tuple[flo
 
 
 def sizes() -> list[dict[str, Any]]:
-    """Bytes of the INT8 weights and their scales for each of the model's weights."""
+    """Bytes of the INT8 weights and their scales in the published file, for each of the model's parameters."""
     rows = []
     for hidden in WIDTHS:
-        made = candidate(hidden)
-        weights = sum(tensor.nbytes for tensor in made.quantized.weights.values())
-        scales = sum(tensor.nbytes for tensor in made.quantized.scales.values())
-        biases = sum(tensor.nbytes for tensor in made.quantized.biases.values())
-        n_parameters = sum(tensor.size for tensor in as_dict(made.params).values())
+        with told(f"INT8 file, H = {hidden}"):
+            file = build(candidate(hidden))[INT8_FILE]
+        tensors, _ = tensorfile.read(file)
+        weights = {name: tensor for name, tensor in tensors.items() if name.endswith(".int8")}
+        scales = {name: tensor for name, tensor in tensors.items() if name.endswith(".scale")}
+        biases = {name: tensor for name, tensor in tensors.items() if name.startswith("b_")}
+        n_weights = sum(tensor.size for tensor in weights.values())
+        n_parameters = n_weights + sum(tensor.size for tensor in biases.values())
+        used = {"weights": weights, "scales": scales, "biases": biases}
+        n_bytes = {f"{what}_bytes": sum(tensor.nbytes for tensor in part.values()) for what, part in used.items()}
+        both = n_bytes["weights_bytes"] + n_bytes["scales_bytes"]
         rows.append(
-            {
-                "h": hidden, "n_weights": weights, "n_parameters": n_parameters, "weights_bytes": weights,
-                "scales_bytes": scales, "biases_bytes": biases, "file_bytes": len(build(made)[INT8_FILE]),
-                "per_parameter": (weights + scales) / n_parameters, "per_weight": (weights + scales) / weights,
-            }
-        )  # fmt: skip
+            {"h": hidden, "n_parameters": n_parameters, **n_bytes}
+            | {"per_parameter": both / n_parameters, "per_weight": both / n_weights}
+        )
     return rows

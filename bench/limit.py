@@ -48,7 +48,7 @@ class Count:
 FORMULA = {
     "T = 1": {
         "forward": "2 H D in the two gates' products + 3 H (1 - u, h = (1 - u) c, output)",
-        "backward": "2 H D for the gates' weights + 10 H (output weights, dh, dh (1 - u), 1 - c², u, da_c, da_u, biases)",
+        "backward": "2 H D for the gates' weights + 10 H (output weights, dh, derivatives of both gates, biases)",
         "activations": "2 H tanh (a gate's sigmoid is one tanh), 1 sigmoid with softplus",
         "optimiser": "(2 H D + 3 H + 1) / batch parameters",
     },

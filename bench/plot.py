@@ -39,7 +39,7 @@ class Group:
 def bars(title: str, subtitle: str, groups: Sequence[Group]) -> str:
     """The picture as SVG text."""
     rates = [bar.rate for group in groups for bar in group.bars]
-    low, high = math.floor(math.log10(min(rates))), math.ceil(math.log10(max(rates)))
+    low, high = math.floor(math.log10(min(rates))), math.log10(max(rates)) + 0.05
     height = TOP + sum(len(group.bars) * BAR + GAP for group in groups) + 46
     span = WIDTH - LEFT - RIGHT
 
@@ -54,7 +54,7 @@ def bars(title: str, subtitle: str, groups: Sequence[Group]) -> str:
         _text(20, 45, subtitle, colour="#5b666e"),
     ]
     bottom = height - 40
-    for power in range(low, high + 1):
+    for power in range(low, math.floor(high) + 1):
         x = along(10.0**power)
         out.append(f'<line x1="{x:.1f}" y1="{TOP - 4}" x2="{x:.1f}" y2="{bottom}" stroke="{FAINT}"/>')
         out.append(_text(x, bottom + 18, _short(10.0**power), anchor="middle", colour="#5b666e"))

@@ -18,9 +18,9 @@ def page(results: dict[str, Any]) -> str:
     """The whole page."""
     parts = [
         "# Benchmarks",
-        f"Written by `{results['command']}`, every figure in one run of {results['minutes']:.0f} minutes. Ours and each "
-        f"peer run in turns (A B A B …), after a warm-up, {results['rounds']} rounds; figures are medians, ratios are "
-        "medians of the rounds' ratios, with their range. One thread each. A sample at T > 1 is a whole sequence.",
+        f"Written by `{results['command']}`, every figure in one run of {results['minutes']:.0f} minutes. Ours and "
+        f"each peer run in turns (A B A B …) after a warm-up, {results['rounds']} rounds, one thread each. Figures are "
+        "medians; ratios are medians of the rounds' ratios, with their range. At T > 1 a sample is a whole sequence.",
         _table(("machine", ""), results["machine"].items()),
         "![samples per second](benchmarks.svg)",
         "## Targets",
@@ -59,7 +59,7 @@ def picture(results: dict[str, Any]) -> str:
                 lines.append(Bar(who, row["peer"], f"ours is {row['ratio']['median']:.0f} ×{what}"))
         if lines:
             groups.append(Group(title, lines))
-    return bars("Training: samples a second", "one thread, batch 32, logarithmic; `make bench`", groups)
+    return bars("Training: samples a second", "one thread, batch 32, logarithmic axis", groups)
 
 
 def _row(rows: Rows, d: int, t: int) -> dict[str, Any] | None:
@@ -96,8 +96,8 @@ def _tiny_dancer(found: dict[str, Any]) -> list[str]:
         return [title, f"Not measured: {found['missing']}."]
     return [
         title,
-        f"`trainRouter` of npm's `@ruvector/tiny-dancer` (it calls itself {found['version']}) on the same rows. An epoch "
-        "trains on 80 % and evaluates both splits, theirs and ours; a sample is one of either split. Theirs is the "
+        f"`trainRouter` of npm's `@ruvector/tiny-dancer` (it calls itself {found['version']}) on the same rows. An "
+        "epoch trains on 80 % and evaluates both splits, theirs and ours; a sample is one of either split. Theirs is the "
         "difference between two runs of different length, so that neither Node's start nor the hand-over of the rows "
         f"counts. Its process used {found['processors_used']:.2f} processors.",
         _speeds(found["rows"], "Tiny Dancer"),
@@ -109,11 +109,11 @@ def _pytorch(found: dict[str, Any]) -> list[str]:
     return [
         "## PyTorch",
         "Training alone: shuffle, forward, loss, backward, clipping, L2, Adam. PyTorch runs the same cell eagerly, the "
-        "gates' products stacked, without reset gate and recurrence where T = 1, with its fused Adam. Its time does not "
-        f"depend on N, so its epoch is over the first sequences only ({'; '.join(slices)}); ours is over all N.",
+        "gates' products stacked, without reset gate and recurrence where T = 1, with its fused Adam. Its time does "
+        f"not depend on N, so its epoch is over the first sequences only ({'; '.join(slices)}); ours is over all N.",
         _speeds(found["rows"], "PyTorch"),
-        "For information, PyTorch at a batch of 16,384, which takes 512 times fewer steps an epoch and so learns less in "
-        "it; ours stays at 32:",
+        "For information, PyTorch at a batch of 16,384, which takes 512 times fewer steps an epoch and so learns "
+        "less in it; ours stays at 32:",
         _speeds(found["full_batch"], "PyTorch at 16,384"),
     ]
 
@@ -154,8 +154,8 @@ def _growth(results: dict[str, Any]) -> list[str]:
         "## As the data set grows",
         "H 16, D 5, batch 32. The cost of a sample relative to that at 10,000.",
         _table(("N", "training, samples/s", "relative cost", "whole epoch, samples/s", "relative cost"), rows),
-        f"Peak memory of {memory['n']:,} samples of 5 features, each path in a process of its own, in MiB. The ratio is "
-        "(peak - after a first small training) / raw arrays, the raw arrays themselves included.",
+        f"Peak memory of {memory['n']:,} samples of 5 features, each path in a process of its own, in MiB. The "
+        "ratio is (peak - after a first small training) / raw arrays, the raw arrays themselves included.",
         _table(("path", "after imports", "after a first training", "raw arrays", "peak", "ratio"), used),
     ]
 
@@ -172,11 +172,13 @@ def _learning(results: dict[str, Any]) -> list[str]:
     return [
         "## What is learned",
         "After 20 epochs at H 16, batch 32, rate 0.001: everybody trains on 80 % of the training samples (Tiny Dancer "
-        "chooses its own 80 %) and answers the test samples; the weights of the last epoch, medians over seeds. Samples "
-        f"for training and test, {'; '.join(sorted(sizes))}.",
+        "chooses its own 80 %) and answers the test samples; the weights of the last epoch, medians over seeds. "
+        f"Samples for training and test, {'; '.join(sorted(sizes))}.",
         _table(("problem", "who", "test log loss", "test accuracy", "test AUC"), rows),
-        "From the same initial weights and over the very same batches, with the guide's settings (L2, clipping, decay), "
-        "the validation loss after the last epoch:",
+        "PyTorch starts from our initial weights (Glorot), Tiny Dancer from U(-0.1, 0.1); so does ours in the line "
+        '"from small weights".',
+        "From the same initial weights and over the very same batches, with the guide's settings (L2, clipping, "
+        "decay), the validation loss after the last epoch:",
         _table(("T", "N", "epochs", "ours", "PyTorch float32", "PyTorch float64", "ours against float64"), same),
     ]
 
@@ -196,8 +198,8 @@ def _serving(results: dict[str, Any]) -> list[str]:
         "## INT8",
         "Bytes of the D 5 models. The target counts weights and scales against all parameters.",
         _table(("H", "parameters", "weights", "scales", "biases", "bytes a parameter", "bytes a weight"), sizes),
-        "Accuracy on the last 30 % by time of each recorded data set, H 16, settings by `preset: auto`, means over seeds; "
-        "origins and licences of the data sets are those of RouteLLM (Apache-2.0), LLMRouter (MIT) and river (BSD-3).",
+        "Accuracy on the last 30 % by time of each recorded data set, H 16, settings by `preset: auto`, means over "
+        "seeds; origins and licences of the data sets are those of RouteLLM (Apache-2.0), LLMRouter (MIT) and river (BSD-3).",
         _table(
             ("data set", "test samples", "float", "INT8", "points", "worst seed, points", "AUC",
              "largest change of a probability"), cost,

@@ -114,7 +114,7 @@ def beside_limit(rounds: int, quick: bool) -> dict[str, Any]:
     rows, seen = [], {kind: [] for kind in blocks}
     for shape, batch in cases:
         with told(f"limit, {shape}, batch {batch}"):
-            problem = drawn(min(shape.n, 20_000), shape.d, shape.t)
+            problem = drawn(shape.n, shape.d, shape.t)
             runs: dict[str, Run] = {"ours": ours.training(problem, shape.h, batch), **blocks}
             times = alternate(runs, rounds)
         work = limit.count(shape.d, shape.h, shape.t, batch)

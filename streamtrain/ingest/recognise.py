@@ -15,7 +15,7 @@ from typing import Final
 from streamtrain.ingest.hashing import digest
 from streamtrain.ingest.identity import EDGE_BYTES, FileIdentity, NotReadableError, OpenLog
 from streamtrain.ingest.register import Register
-from streamtrain.ingest.tail import ByteStream, GzipStream, PlainStream
+from streamtrain.ingest.tail import ByteStream, DamagedLogError, GzipStream, PlainStream
 from streamtrain.types import Source
 
 QUIET_S: Final = 10.0  # a file that did not grow for so long is not being copied any more
@@ -200,9 +200,12 @@ class Recogniser:
     ) -> bool | None:
         """Compare with a file that carries the source; None if there is none to read."""
         for file in self._register.carriers(source):
+            identity = FileIdentity(file.device, file.inode, file.birth_ns)
+            if identity == log.identity:
+                continue  # what it carried before it was written anew is no more
             try:
                 with OpenLog(file.path) as original:
-                    if original.identity != FileIdentity(file.device, file.inode, file.birth_ns):
+                    if original.identity != identity or not self._resume(original, file.compressed, source, go_on):
                         continue
                     if file.compressed or compressed:
                         return _same(_stream(log, compressed), _stream(original, file.compressed), go_on)
@@ -211,7 +214,7 @@ class Recogniser:
                     if same:
                         self._compared[log.identity, source.key] = size
                     return same
-            except (FileNotFoundError, NotReadableError):
+            except (FileNotFoundError, NotReadableError, DamagedLogError):
                 continue
         return None
 

@@ -258,9 +258,7 @@ def test_damage_found_while_running_is_told(path):
             file.write(b"\xff" * 4096 * 20)
         store._db.execute("PRAGMA shrink_memory")
         with pytest.raises(StoreDamagedError, match=r"malformed; .*move the file aside"):
-            store.counts()
             store.refresh()
-            load(store, 10)
 
 
 def test_a_failed_open_releases_the_lock(path):

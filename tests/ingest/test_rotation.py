@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from log_yard import Yard, line, lines, once
 
+from streamtrain.ingest import recognise
+
 RESTARTS = pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
 
 
@@ -214,6 +216,42 @@ def test_a_file_that_begins_like_a_deleted_longer_one_is_read_once_it_is_quiet(y
     assert yard.run().samples == 0
     yard.now = path.stat().st_mtime + 11
     assert yard.run().samples == 30
+
+
+def test_rewritten_in_place_with_the_same_beginning_is_read_once_it_is_quiet(yard):
+    head = lines(range(10))
+    path = yard.write("a.jsonl", head + lines(range(100, 200)))
+    yard.run()
+    path.write_bytes(head + lines(range(300, 320)))
+    assert yard.run().samples == 0
+    yard.append("a.jsonl", lines(range(320, 330)))
+    yard.now = path.stat().st_mtime + 11
+    assert yard.run().samples == 40
+    assert yard.run().samples == 0
+
+
+def test_a_growing_file_that_begins_like_a_deleted_one_does_not_wait_for_ever(yard, monkeypatch):
+    head = lines(range(10))
+    yard.write("a.jsonl", head + lines(range(1000, 3000)))
+    yard.run()
+    (yard.logs / "a.jsonl").unlink()
+    yard.write("b.jsonl", head + line(10))
+    assert yard.run().samples == 0
+    monkeypatch.setattr(recognise, "LONGEST_S", 0.0)
+    yard.append("b.jsonl", line(11))
+    assert yard.run().samples == 12
+
+
+def test_the_damaged_copy_of_a_read_file_is_one_finding(yard):
+    data = lines(range(3000))
+    yard.write("a.jsonl", data)
+    yard.run()
+    packed = bytearray(gzip.compress(data))
+    packed[len(packed) // 2] ^= 0x55
+    yard.write("a.jsonl.gz", bytes(packed))
+    yard.run()
+    assert all(count <= 2 for count in yard.seen().values())
+    assert "gzip is damaged" in yard.store.quarantine(1)[0].reason
 
 
 def test_a_burst_of_files(yard):

@@ -22,6 +22,7 @@ from reference import (
 )
 
 from streamtrain.kernels import epoch as kernel
+from streamtrain.kernels import simd
 from streamtrain.kernels.layout import Layout, Scratch
 from streamtrain.kernels.policy import FASTMATH
 from streamtrain.model.params import aligned, pack
@@ -149,6 +150,16 @@ def test_infinite_weights_are_divergence(shape):
     tensors, arrays = problem(shape, BATCH)
     run = run_of(shape, tensors)
     run.f[run.layout.w_output] = np.inf
+    assert run(arrays) == -1
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_loss_that_overflows_is_divergence(shape):
+    """Every gradient is finite here: a logit of 3e38 costs 3e38, and two of them more than float32 holds."""
+    tensors, arrays = problem(shape, BATCH)
+    arrays.labels[:] = 0.0
+    run = run_of(shape, tensors)
+    run.f[run.layout.b_output] = 3e38
     assert run(arrays) == -1
 
 
@@ -287,4 +298,5 @@ def test_compile_policy():
     made = kernel.training_kernel(3, 5, 1, BATCH, False)
     assert made.targetoptions["nogil"] is True
     assert made.targetoptions["fastmath"] == set(FASTMATH)
-    assert not FASTMATH & {"nnan", "ninf", "fast", "afn"}
+    for flags in (FASTMATH, set(simd._FLAGS)):
+        assert not flags & {"nnan", "ninf", "fast", "afn"}

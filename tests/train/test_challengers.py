@@ -72,13 +72,13 @@ def test_side_by_side_equals_alone(workers):
 
 
 def test_sequences_side_by_side_equal_alone():
-    config, rng = FastGRNNConfig(2, 8), np.random.default_rng(1)
-    data = drawn_arrays(rng, 320, 4, 2), drawn_arrays(rng, 96, 4, 2)
-    training = TrainingConfig(batch_size=16, epochs=5)
-    entries = [Recipe(str(i), initialise(config, i), training, i) for i in range(4)]
-    for challenger in compete(entries, config, *data, workers=4):
+    rng = np.random.default_rng(1)
+    data = drawn_arrays(rng, 320, 4, 5), drawn_arrays(rng, 96, 4, 5)
+    training = TrainingConfig(epochs=5)
+    entries = [Recipe(str(i), initialise(CONFIG, i), training, i) for i in range(4)]
+    for challenger in compete(entries, CONFIG, *data, workers=4):
         recipe = challenger.recipe
-        assert_same(challenger.fit, train(recipe.start, config, training, *data, recipe.seed))
+        assert_same(challenger.fit, train(recipe.start, CONFIG, training, *data, recipe.seed))
 
 
 def test_the_best_on_validation_comes_first_and_ties_keep_their_order():

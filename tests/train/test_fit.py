@@ -38,8 +38,7 @@ BASE = TrainingConfig(
     l2_reg=0.0,
     adam_epsilon=1e-6,
 )
-ONE_STEP = FastGRNNConfig(5, 16)
-SEQUENCES = FastGRNNConfig(2, 8)
+CONFIG = FastGRNNConfig(5, 16)
 SEED = 11
 
 
@@ -108,7 +107,7 @@ def distance(made, wanted, start):
 CLOSE, FAR = 2e-3, 2e-2
 
 
-def assert_option_matters(training, config=ONE_STEP, arrays=None, base=BASE, base_config=None, base_arrays=None):
+def assert_option_matters(training, config=CONFIG, arrays=None, base=BASE, base_config=None, base_arrays=None):
     arrays = halves(learnable(300, 1, 5), 200)[0] if arrays is None else arrays
     start = start_of(config)
     made = tensors_of(fit(start, config, training, arrays, None, SEED).params)
@@ -149,7 +148,7 @@ def test_decay_step_has_its_effect():
 
 @pytest.mark.parametrize("constant", [{"nu": 0.5}, {"zeta": 1.7}], ids=str)
 def test_constants_of_the_cell_have_their_effect(constant):
-    assert_option_matters(BASE, config=replace(ONE_STEP, **constant), base_config=ONE_STEP)
+    assert_option_matters(BASE, config=replace(CONFIG, **constant), base_config=CONFIG)
 
 
 def test_weights_have_their_effect():
@@ -178,23 +177,21 @@ def test_distillation_constants_have_their_effect(ignored):
 
 
 def test_teachers_are_ignored_unless_asked_for():
-    arrays, start = taught(), start_of(ONE_STEP)
-    with_teachers = fit(start, ONE_STEP, BASE, arrays, None, SEED)
-    without = fit(start, ONE_STEP, BASE, replace(arrays, teachers=None), None, SEED)
+    arrays, start = taught(), start_of(CONFIG)
+    with_teachers = fit(start, CONFIG, BASE, arrays, None, SEED)
+    without = fit(start, CONFIG, BASE, replace(arrays, teachers=None), None, SEED)
     np.testing.assert_array_equal(with_teachers.params.w_candidate, without.params.w_candidate)
 
 
-@pytest.mark.parametrize("arrays", [learnable(300, 1, 5), learnable(200, 4, 2)], ids=["one step", "sequences"])
+@pytest.mark.parametrize("arrays", [learnable(300, 1, 5), learnable(200, 4, 5)], ids=["one step", "sequences"])
 def test_learning_curve_equals_float64(arrays):
     """Final validation loss within 1 % after thirty epochs with every option on, and each row as it says."""
     train, validation = halves(arrays, len(arrays.labels) * 2 // 3)
     steps = arrays.labels.shape[1]
     if steps > 1:
         train.weights[::3, steps // 2 :] = 0.0
-    config = replace(ONE_STEP if steps == 1 else SEQUENCES, nu=0.8, zeta=1.2)
-    training = replace(
-        BASE, batch_size=32 if steps == 1 else 16, epochs=30, lr_decay=0.7, lr_decay_step=10, l2_reg=1e-3, grad_clip=1.0
-    )
+    config = replace(CONFIG, nu=0.8, zeta=1.2)
+    training = replace(BASE, epochs=30, lr_decay=0.7, lr_decay_step=10, l2_reg=1e-3, grad_clip=1.0)
     made = fit(start_of(config), config, training, train, validation, SEED)
     objective = Objective(0.8, 1.2)
     reference = list(reference_epochs(start_of(config), config, training, train, SEED))
@@ -222,7 +219,7 @@ def overfitting():
 def test_early_stopping_stops_early_and_restores_the_best_weights():
     train, validation = overfitting()
     training = replace(BASE, learning_rate=0.03, epochs=60, early_stopping_patience=4)
-    made = fit(start_of(ONE_STEP), ONE_STEP, training, train, validation, SEED)
+    made = fit(start_of(CONFIG), CONFIG, training, train, validation, SEED)
     losses = [row.val_loss for row in made.epochs]
     assert made.stopped == "early"
     assert len(losses) == made.best_epoch + 1 + 4 < 60
@@ -237,7 +234,7 @@ def test_patience_counts_epochs_without_an_improvement():
     lengths = {}
     for patience in (1, 4, 9, None):
         training = replace(BASE, learning_rate=0.03, epochs=40, early_stopping_patience=patience)
-        lengths[patience] = fit(start_of(ONE_STEP), ONE_STEP, training, train, validation, SEED)
+        lengths[patience] = fit(start_of(CONFIG), CONFIG, training, train, validation, SEED)
     losses = [row.val_loss for row in lengths[None].epochs]
     assert (lengths[None].stopped, len(losses)) == ("finished", 40)
     assert lengths[None].best_epoch == np.argmin(losses), "without patience the best weights are restored too"
@@ -253,14 +250,14 @@ def test_patience_counts_epochs_without_an_improvement():
 
 def test_without_validation_the_last_weights_are_kept():
     train, validation = overfitting()
-    start = start_of(ONE_STEP)
+    start = start_of(CONFIG)
     nothing = halves(validation, 0)[0]
     for empty in (None, nothing):
         training = replace(BASE, early_stopping_patience=1)
-        made = fit(start, ONE_STEP, training, train, empty, SEED)
+        made = fit(start, CONFIG, training, train, empty, SEED)
         assert (made.stopped, made.best_epoch, len(made.epochs)) == ("finished", 4, 5)
         assert all(np.isnan(row.val_loss) and np.isnan(row.val_accuracy) for row in made.epochs)
-        wanted = last(reference_epochs(start, ONE_STEP, training, train, SEED))
+        wanted = last(reference_epochs(start, CONFIG, training, train, SEED))
         assert distance(tensors_of(made.params), wanted, tensors_of(start)) < CLOSE
 
 
@@ -268,21 +265,21 @@ def test_a_run_can_be_stopped_between_epochs():
     train, validation = halves(learnable(300, 1, 5), 200)
     seen = []
     made = fit(
-        start_of(ONE_STEP), ONE_STEP, BASE, train, validation, SEED, lambda: len(seen) == 2, seen.append
+        start_of(CONFIG), CONFIG, BASE, train, validation, SEED, lambda: len(seen) == 2, seen.append
     )  # fmt: skip
     assert made.stopped == "interrupted"
     assert list(made.epochs) == seen
     assert [row.epoch for row in seen] == [0, 1]
-    at_once = fit(start_of(ONE_STEP), ONE_STEP, BASE, train, validation, SEED, lambda: True)
+    at_once = fit(start_of(CONFIG), CONFIG, BASE, train, validation, SEED, lambda: True)
     assert (at_once.epochs, at_once.best_epoch) == ((), -1)
-    for name, tensor in tensors_of(start_of(ONE_STEP)).items():
+    for name, tensor in tensors_of(start_of(CONFIG)).items():
         np.testing.assert_array_equal(tensors_of(at_once.params)[name], tensor)
 
 
 def test_one_step_leaves_the_inert_tensors_alone():
     train, _ = halves(learnable(300, 1, 5), 200)
     start = params_of(drawn_tensors(np.random.default_rng(0), 5, 16))
-    made = fit(start, ONE_STEP, replace(BASE, l2_reg=0.1), train, None, SEED)
+    made = fit(start, CONFIG, replace(BASE, l2_reg=0.1), train, None, SEED)
     for name in INERT_WITH_ONE_STEP:
         np.testing.assert_array_equal(getattr(made.params, name), getattr(start, name))
     assert (made.params.w_update != start.w_update).all()
@@ -308,17 +305,17 @@ def test_rank_is_the_rank_of_the_result(steps):
 def test_sequences_learn_what_single_steps_cannot():
     """The label is the sign of the feature one step before."""
     rng = np.random.default_rng(2)
-    x = rng.normal(size=(900, 4, 2)).astype(np.float32)
+    x = rng.normal(size=(900, 4, 5)).astype(np.float32)
     y = np.zeros((900, 4), np.float32)
     y[:, 1:] = x[:, :-1, 0] > 0
     w = np.ones((900, 4), np.float32)
     w[:, 0] = 0.0
-    training = replace(BASE, learning_rate=0.02, batch_size=16, epochs=25)
+    training = replace(BASE, learning_rate=0.02, epochs=30)
     best = {}
     for steps in (4, 1):
-        arrays = Arrays(x.reshape(-1, steps, 2), y.reshape(-1, steps), w.reshape(-1, steps))
+        arrays = Arrays(x.reshape(-1, steps, 5), y.reshape(-1, steps), w.reshape(-1, steps))
         train, validation = halves(arrays, len(arrays.labels) * 2 // 3)
-        made = fit(start_of(SEQUENCES), SEQUENCES, training, train, validation, SEED)
+        made = fit(start_of(CONFIG), CONFIG, training, train, validation, SEED)
         best[steps] = max(row.val_accuracy for row in made.epochs)
     assert best[4] > 0.95
     assert best[1] < 0.6
@@ -326,7 +323,7 @@ def test_sequences_learn_what_single_steps_cannot():
 
 def test_inputs_are_left_as_they_were_and_may_be_read_only():
     train, validation = halves(learnable(300, 1, 5), 200)
-    start = start_of(ONE_STEP)
+    start = start_of(CONFIG)
     for array in (*tensors_of(start).values(), train.features, train.labels, train.weights, validation.features):
         array.flags.writeable = False
-    fit(start, ONE_STEP, BASE, train, validation, SEED)
+    fit(start, CONFIG, BASE, train, validation, SEED)

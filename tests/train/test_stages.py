@@ -78,11 +78,11 @@ def test_the_mask_survives_later_training(share):
 
 
 def test_the_mask_survives_training_through_time():
-    config, training = FastGRNNConfig(2, 8), replace(BASE, batch_size=16, prune=0.4)
+    training = replace(BASE, prune=0.4)
     rng = np.random.default_rng(0)
-    data, validation = drawn_arrays(rng, 64, 4, 2), drawn_arrays(rng, 32, 4, 2)
-    first = train(initialise(config, 0), config, training, data, validation, 1)
-    second = train(first.params, config, training, data, validation, 2)
+    data, validation = drawn_arrays(rng, 64, 4, 5), drawn_arrays(rng, 32, 4, 5)
+    first = train(initialise(CONFIG, 0), CONFIG, training, data, validation, 1)
+    second = train(first.params, CONFIG, training, data, validation, 2)
     assert zeros_of(first.params)["w_recurrent"].any()
     for name in WEIGHTS:
         np.testing.assert_array_equal(zeros_of(first.params)[name], zeros_of(second.params)[name], err_msg=name)
