@@ -97,9 +97,9 @@ def _tiny_dancer(found: dict[str, Any]) -> list[str]:
     return [
         title,
         f"`trainRouter` of npm's `@ruvector/tiny-dancer` (it calls itself {found['version']}) on the same rows. An "
-        "epoch trains on 80 % and evaluates both splits, theirs and ours; a sample is one of either split. Theirs is the "
-        "difference between two runs of different length, so that neither Node's start nor the hand-over of the rows "
-        f"counts. Its process used {found['processors_used']:.2f} processors.",
+        "epoch trains on 80 % and evaluates both splits, theirs and ours; a sample is one of either split. Theirs is "
+        "the difference between two runs of different length, so that neither Node's start nor handing over the "
+        f"rows counts. Its process used {found['processors_used']:.2f} processors.",
         _speeds(found["rows"], "Tiny Dancer"),
     ]
 
@@ -199,7 +199,7 @@ def _serving(results: dict[str, Any]) -> list[str]:
         "Bytes of the D 5 models. The target counts weights and scales against all parameters.",
         _table(("H", "parameters", "weights", "scales", "biases", "bytes a parameter", "bytes a weight"), sizes),
         "Accuracy on the last 30 % by time of each recorded data set, H 16, settings by `preset: auto`, means over "
-        "seeds; origins and licences of the data sets are those of RouteLLM (Apache-2.0), LLMRouter (MIT) and river (BSD-3).",
+        "seeds. The data sets are made from those of RouteLLM (Apache-2.0), LLMRouter (MIT) and river (BSD-3).",
         _table(
             ("data set", "test samples", "float", "INT8", "points", "worst seed, points", "AUC",
              "largest change of a probability"), cost,

@@ -22,8 +22,8 @@ from streamtrain.types import Params
 
 PACKAGE = "@ruvector/tiny-dancer@0.1.22"
 _SCRIPT = Path(__file__).with_name("tiny_dancer.cjs")
-# Epoch counts whose difference is timed, by size: long enough that what is done once a call cancels out.
-_FEW, _WORK = 1, 300_000
+# The difference of two epoch counts is timed: of so many epochs that what is done once a call hardly matters.
+_FEW, _LEAST_MORE, _MOST_MORE, _TIMED_S = 1, 4, 200, 0.6
 
 
 class MissingError(RuntimeError):
@@ -98,14 +98,15 @@ class TinyDancer:
 
     def epoch(self, n: int, hidden: int) -> Run:
         """An epoch on the `n` rows loaded, both splits evaluated, from the difference of two runs."""
-        many = _FEW + max(5, min(100, _WORK // n))
+        more = _LEAST_MORE
+        while (spent := self._difference(hidden, more)) < _TIMED_S and more < _MOST_MORE:
+            more = min(_MOST_MORE, max(2 * more, int(more * _TIMED_S / max(spent, _TIMED_S / 20))))
+        return lambda: self._difference(hidden, more) / more / n
 
-        def run() -> float:
-            _, short = self.train(hidden, _FEW)
-            _, long = self.train(hidden, many)
-            return max(long - short, 1e-9) / (many - _FEW) / n
-
-        return run
+    def _difference(self, hidden: int, more: int) -> float:
+        _, short = self.train(hidden, _FEW)
+        _, long = self.train(hidden, _FEW + more)
+        return max(long - short, 1e-9)
 
     def _ask(self, **request: Any) -> Any:
         if self._node.stdin is None:

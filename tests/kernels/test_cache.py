@@ -68,9 +68,13 @@ def test_a_changed_byte_a_new_file_and_a_missing_one_are_noticed(place):
 
 
 def test_an_error_while_compiling_leaves_the_folder_unsealed(place):
-    with pytest.raises(RuntimeError, match="killed"), cache.opened(place):
-        (place / "half.nbc").write_bytes(b"half")
-        raise RuntimeError("killed")
+    def killed():
+        with cache.opened(place):
+            (place / "half.nbc").write_bytes(b"half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        killed()
     with cache.opened(place):
         assert not (place / "half.nbc").exists()
 
