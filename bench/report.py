@@ -166,7 +166,7 @@ def _learning(results: dict[str, Any]) -> list[str]:
     sizes = {f"{r['problem']}: {r['n_train']:,} and {r['n_test']:,}" for r in results["learning"]}
     same = (
         (r["t"], f"{r['n']:,}", r["epochs"], *(f"{r[key]:.6f}" for key in ("ours", "float32", "float64")),
-         f"{r['ours'] / r['float64'] - 1:+.4%}")
+         f"{r['ours'] / r['float64'] - 1:+.1e}")
         for r in results["agreement"]
     )  # fmt: skip
     return [
@@ -179,7 +179,7 @@ def _learning(results: dict[str, Any]) -> list[str]:
         '"from small weights".',
         "From the same initial weights and over the very same batches, with the guide's settings (L2, clipping, "
         "decay), the validation loss after the last epoch:",
-        _table(("T", "N", "epochs", "ours", "PyTorch float32", "PyTorch float64", "ours against float64"), same),
+        _table(("T", "N", "epochs", "ours", "PyTorch float32", "PyTorch float64", "ours, relative to float64"), same),
     ]
 
 

@@ -106,6 +106,6 @@ def _rounding(rows: list[dict[str, Any]]) -> Target:
 
 def _agreement(row: dict[str, Any]) -> Target:
     differences = {key: row["ours"] / row[key] - 1.0 for key in ("float32", "float64")}
-    measured = ", ".join(f"{value:+.4%} of {key}" for key, value in differences.items())
+    measured = ", ".join(f"{value:+.1e} from {key}" for key, value in differences.items())
     wanted = f"validation loss within 1 % of PyTorch's, same weights and batches, T = {row['t']}"
     return Target(wanted, measured, all(abs(value) <= 0.01 for value in differences.values()))

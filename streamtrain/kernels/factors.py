@@ -78,6 +78,11 @@ class Factored:
         return self.n_weights + self.layout.size - self.layout.n_weights
 
 
+def effective_rank(layout: Layout, rank: int | None) -> int:
+    """Return the rank that a kernel is made for: 0 where factors of `rank` would shorten nothing."""
+    return rank if rank is not None and Factored(layout, rank).any else 0
+
+
 @inlined
 def copy(target: Any, to: int, source: Any, start: int, length: int) -> None:
     """Copy `length` floats, a multiple of the lanes."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamtrain.kernels import epoch as kernel
-from streamtrain.kernels.factors import Factored
+from streamtrain.kernels.factors import Factored, effective_rank
 from streamtrain.kernels.layout import Layout, Scratch
 from streamtrain.model.factorise import factorise
 from streamtrain.model.params import aligned, pack, unpack
@@ -34,11 +34,11 @@ class Fit:
         The weights of the epoch with the lowest validation loss (without validation samples: of the last epoch).
     epochs : tuple of EpochMetrics
     best_epoch : int
-        Index of the epoch that `params` are from; -1 where no epoch was better than the start.
+        Index of the epoch that `params` are from; -1 where not one was finished.
     stopped : str
         "finished", "early" (no improvement for the patience) or "interrupted" (asked to stop between epochs).
     restarts : int
-        How often the run diverged and was begun again at half the learning rate.
+        How often the run diverged and went back to its best weights at half the learning rate.
     """
 
     params: Params
@@ -124,7 +124,7 @@ class Optimiser:
         mask: F32 = _EMPTY,
         rounded: bool = False,
     ) -> None:
-        rank = config.rank or 0
+        rank = effective_rank(layout, config.rank)
         self._factored = Factored(layout, rank)
         self._train = kernel.training_kernel(
             layout.features, layout.hidden, layout.steps, training.batch_size, distilled, rank
@@ -202,7 +202,8 @@ def fit(
     Raises
     ------
     TrainingDivergedError
-        If the loss or gradient is still not finite after `MAX_RESTARTS` restarts at half the learning rate.
+        If the loss or gradient is not finite again after `MAX_RESTARTS` returns to the best weights, each at half the
+        learning rate.
     """
     distilled = training.enable_distillation and train.teachers is not None
     scorer = Scorer(config, train.features.shape[1])
@@ -210,75 +211,80 @@ def fit(
     optimiser = Optimiser(config, training, scorer.layout, distilled, packed_mask, rounded)
     on_train = Split.of(train)
     held_out = None if validation is None or len(validation.labels) == 0 else Split.of(validation)
-    first = pack(start, scorer.layout)
-    for restarts in range(MAX_RESTARTS + 1):
-        optimiser.start(first)
-        attempt = _Attempt(optimiser, scorer, training, training.learning_rate / 2.0**restarts, first)
-        if attempt.run(on_train, held_out, seed, should_stop, on_epoch):
-            params = unpack(attempt.best, scorer.layout, start)
-            return Fit(params, tuple(attempt.rows), attempt.best_epoch, attempt.stopped, restarts)
-    raise TrainingDivergedError(
-        f"training: loss or gradient was not finite {MAX_RESTARTS + 1} times, the last time at learning rate "
-        f"{training.learning_rate / 2.0**MAX_RESTARTS:g} (asked for {training.learning_rate:g}); lower "
-        f"training.learning_rate, or look for extreme values in the features"
-    )
+    run = _Run(optimiser, scorer, training, pack(start, scorer.layout))
+    run.go(on_train, held_out, seed, should_stop, on_epoch)
+    params = unpack(run.best, scorer.layout, start)
+    return Fit(params, tuple(run.rows), run.best_epoch, run.stopped, run.restarts)
 
 
-class _Attempt:
-    """One go at a run, at one starting learning rate."""
+class _Run:
+    """Epochs from first to last, what was best, and how often it diverged."""
 
-    def __init__(
-        self,
-        optimiser: Optimiser,
-        scorer: Scorer,
-        training: TrainingConfig,
-        learning_rate: float,
-        start: F32,
-    ) -> None:
+    def __init__(self, optimiser: Optimiser, scorer: Scorer, training: TrainingConfig, start: F32) -> None:
         self._optimiser, self._scorer, self._training = optimiser, scorer, training
-        self._learning_rate = learning_rate
         self.best = start.copy()
         self.best_epoch = -1
         self.rows: list[EpochMetrics] = []
         self.stopped = "finished"
+        self.restarts = 0
+        optimiser.start(start)
 
-    def run(
+    def go(
         self,
         train: Split,
         validation: Split | None,
         seed: int,
         should_stop: Callable[[], bool],
         on_epoch: Callable[[EpochMetrics], None],
-    ) -> bool:
-        """Train to the end; False if it diverged."""
-        config, served = self._training, self._optimiser.served
+    ) -> None:
+        """Train to the end; an epoch that diverges is begun again from the best weights at half the rate."""
+        config = self._training
         best_loss, since = np.inf, 0
-        for epoch in range(config.epochs):
+        while len(self.rows) < config.epochs:
             if should_stop():
                 self.stopped = "interrupted"
-                break
-            rate = self._learning_rate * config.lr_decay ** (epoch // config.lr_decay_step)
-            train_loss = self._optimiser.epoch(train, rate, epoch_key(seed, epoch))
-            if train_loss is None:
-                return False
-            _, train_accuracy = self._scorer.evaluate(served, train)
-            val_loss, val_accuracy = (
-                (np.nan, np.nan) if validation is None else self._scorer.evaluate(served, validation)
-            )
-            # The last step of an epoch shows only here: saturated units can hide an infinite weight from the loss.
-            if not np.isfinite(self._optimiser.kept).all() or (validation is not None and not np.isfinite(val_loss)):
-                return False
-            self.rows.append(EpochMetrics(epoch, train_loss, val_loss, train_accuracy, val_accuracy, rate))
-            on_epoch(self.rows[-1])
-            if validation is None or val_loss < best_loss:
+                return
+            row = self._epoch(train, validation, len(self.rows), seed)
+            if row is None:
+                self._restart()
+                continue
+            self.rows.append(row)
+            on_epoch(row)
+            if validation is None or row.val_loss < best_loss:
                 self.best[:] = self._optimiser.kept
-                self.best_epoch, best_loss, since = epoch, val_loss, 0
+                self.best_epoch, best_loss, since = row.epoch, row.val_loss, 0
                 continue
             since += 1
             if config.early_stopping_patience is not None and since >= config.early_stopping_patience:
                 self.stopped = "early"
-                break
-        return True
+                return
+
+    def _epoch(self, train: Split, validation: Split | None, epoch: int, seed: int) -> EpochMetrics | None:
+        """One epoch and its evaluation; None if it diverged."""
+        config, optimiser = self._training, self._optimiser
+        rate = config.learning_rate / 2.0**self.restarts * config.lr_decay ** (epoch // config.lr_decay_step)
+        train_loss = optimiser.epoch(train, rate, epoch_key(seed, epoch))
+        # The last step of an epoch shows only here: saturated units can hide an infinite weight from the loss.
+        if train_loss is None or not np.isfinite(optimiser.kept).all():
+            return None
+        _, train_accuracy = self._scorer.evaluate(optimiser.served, train)
+        if validation is None:
+            return EpochMetrics(epoch, train_loss, np.nan, train_accuracy, np.nan, rate)
+        val_loss, val_accuracy = self._scorer.evaluate(optimiser.served, validation)
+        if not np.isfinite(val_loss):
+            return None
+        return EpochMetrics(epoch, train_loss, val_loss, train_accuracy, val_accuracy, rate)
+
+    def _restart(self) -> None:
+        config = self._training
+        if self.restarts == MAX_RESTARTS:
+            raise TrainingDivergedError(
+                f"training: loss or gradient was not finite {MAX_RESTARTS + 1} times, the last time at learning rate "
+                f"{config.learning_rate / 2.0**self.restarts:g} (asked for {config.learning_rate:g}); lower "
+                f"training.learning_rate, or look for extreme values in the features"
+            )
+        self.restarts += 1
+        self._optimiser.start(self.best)
 
 
 def logits(params: Params, config: FastGRNNConfig, features: F32) -> F32:

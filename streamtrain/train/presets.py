@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from typing import Any
+
+_LEAST_EPSILON = 1e-30  # below, it is nothing in float32, and a weight without gradient would divide 0 by 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,42 @@ class TrainingConfig:
     distillation_alpha: float = 0.5
     prune: float = 0.0
     quantization_aware_epochs: int = 0
+
+
+def check(training: TrainingConfig) -> None:
+    """Refuse settings that can't be trained with.
+
+    Raises
+    ------
+    ValueError
+        It names every wrong field, its value and what was expected.
+    """
+    patience = training.early_stopping_patience
+    wanted = {
+        "learning_rate": (0 < training.learning_rate < inf, "a finite number > 0"),
+        "batch_size": (training.batch_size >= 1, "≥ 1"),
+        "epochs": (training.epochs >= 1, "≥ 1"),
+        "validation_split": (0 <= training.validation_split < 1, "0 ≤ share < 1"),
+        "early_stopping_patience": (patience is None or patience >= 1, "None or ≥ 1"),
+        "lr_decay": (0 < training.lr_decay < inf, "a finite number > 0"),
+        "lr_decay_step": (training.lr_decay_step >= 1, "≥ 1"),
+        "grad_clip": (0 <= training.grad_clip < inf, "a finite number ≥ 0"),
+        "adam_beta1": (0 <= training.adam_beta1 < 1, "0 ≤ β < 1"),
+        "adam_beta2": (0 <= training.adam_beta2 < 1, "0 ≤ β < 1"),
+        "adam_epsilon": (_LEAST_EPSILON <= training.adam_epsilon < inf, f"a number ≥ {_LEAST_EPSILON}"),
+        "l2_reg": (0 <= training.l2_reg < inf, "a finite number ≥ 0"),
+        "distillation_temperature": (0 < training.distillation_temperature < inf, "a finite number > 0"),
+        "distillation_alpha": (0 <= training.distillation_alpha <= 1, "0 ≤ share ≤ 1"),
+        "prune": (0 <= training.prune < 1, "0 ≤ share < 1"),
+        "quantization_aware_epochs": (training.quantization_aware_epochs >= 0, "≥ 0"),
+    }
+    mistakes = [
+        f"{name} is {getattr(training, name)}, expected {expected}"
+        for name, (right, expected) in wanted.items()
+        if not right
+    ]
+    if mistakes:
+        raise ValueError(f"TrainingConfig: {'; '.join(mistakes)}")
 
 
 PRESETS: dict[str, TrainingConfig] = {

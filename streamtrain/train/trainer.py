@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from streamtrain.model.fastgrnn import FastGRNN
 from streamtrain.train.fit import logits
-from streamtrain.train.presets import TrainingConfig
+from streamtrain.train.presets import TrainingConfig, check
 from streamtrain.train.stages import train as train_fully
 from streamtrain.types import F32, F64, Arrays, EpochMetrics, FastGRNNConfig
 
@@ -99,11 +99,17 @@ class Trainer:
     config : TrainingConfig, optional
     seed : int
         Decides the split and every shuffle.
+
+    Raises
+    ------
+    ValueError
+        If a setting can't be trained with; it names every one.
     """
 
     def __init__(self, model_config: FastGRNNConfig, config: TrainingConfig | None = None, seed: int = 0) -> None:
         self.model_config = model_config
         self.config = TrainingConfig() if config is None else config
+        check(self.config)
         self.seed = seed
         self._history: list[EpochMetrics] = []
 
@@ -129,8 +135,13 @@ class Trainer:
             )
         if model.config != self.model_config:
             raise ValueError(f"Trainer: made for {self.model_config}, but the model is {model.config}")
+        if self.config.enable_distillation and dataset.soft_targets is None:
+            raise ValueError(
+                "Trainer: enable_distillation is true, but the data set has no soft targets; "
+                "add them by with_soft_targets(generate_teacher_predictions(...))"
+            )
         train, validation = dataset.split(self.config.validation_split, self.seed)
-        if self.config.enable_distillation and train.teachers is not None:
+        if train.teachers is not None:
             # Soft targets are probabilities at the temperature; the loss takes logits at temperature 1.
             warm = train.teachers * np.float32(self.config.distillation_temperature)
             train = Arrays(train.features, train.labels, train.weights, warm)

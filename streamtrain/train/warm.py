@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamtrain.kernels.epoch import scoring_kernel, training_kernel
+from streamtrain.kernels.factors import effective_rank
+from streamtrain.kernels.layout import Layout
 from streamtrain.types import FastGRNNConfig
 
 
@@ -34,5 +36,6 @@ def warm(shapes: Sequence[Shape]) -> int:
     for shape in shapes:
         d, h = shape.config.input_dim, shape.config.hidden_dim
         kernels.add(scoring_kernel(d, h, shape.steps))
-        kernels.add(training_kernel(d, h, shape.steps, shape.batch_size, shape.distilled, shape.config.rank or 0))
+        rank = effective_rank(Layout(d, h, shape.steps), shape.config.rank)
+        kernels.add(training_kernel(d, h, shape.steps, shape.batch_size, shape.distilled, rank))
     return len(kernels)

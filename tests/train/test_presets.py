@@ -1,10 +1,10 @@
 """The guide's defaults and its recommended settings."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
-from streamtrain.train.presets import PRESETS, TrainingConfig, preset_for, resolve
+from streamtrain.train.presets import PRESETS, TrainingConfig, check, preset_for, resolve
 
 # The guide's `Default` of TrainingConfig.
 DEFAULTS = {
@@ -80,3 +80,42 @@ def test_none_and_foreign_names_override_nothing():
 
 def test_zero_is_a_value():
     assert resolve("auto", 100, {"grad_clip": 0.0, "l2_reg": 0.0}).grad_clip == 0.0
+
+
+NAN = float("nan")
+IMPOSSIBLE = {
+    "learning_rate": (0.0, -1.0, NAN, float("inf")),
+    "batch_size": (0, -3),
+    "epochs": (0,),
+    "validation_split": (1.0, -0.1, NAN),
+    "early_stopping_patience": (0,),
+    "lr_decay": (0.0, NAN),
+    "lr_decay_step": (0,),
+    "grad_clip": (-1.0, NAN),
+    "adam_beta1": (1.0, -0.1, NAN),
+    "adam_beta2": (1.0, -0.1, NAN),
+    "adam_epsilon": (0.0, 1e-50, NAN),
+    "l2_reg": (-1e-5, NAN),
+    "distillation_temperature": (0.0, -1.0, NAN),
+    "distillation_alpha": (-0.1, 1.1, NAN),
+    "prune": (1.0, -0.1, NAN),
+    "quantization_aware_epochs": (-1,),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in IMPOSSIBLE for value in IMPOSSIBLE[name]])
+def test_impossible_settings_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"^TrainingConfig: {name} is {value}, expected"):
+        check(replace(TrainingConfig(), **{name: value}))
+
+
+def test_every_mistake_is_named_at_once():
+    with pytest.raises(ValueError, match=r"batch_size is 0.*lr_decay_step is 0"):
+        check(TrainingConfig(batch_size=0, lr_decay_step=0))
+
+
+@pytest.mark.parametrize(
+    "possible", [*PRESETS.values(), TrainingConfig(), TrainingConfig(early_stopping_patience=None)]
+)
+def test_possible_settings_pass(possible):
+    check(possible)

@@ -137,6 +137,11 @@ def test_mismatches_are_refused():
         Trainer(FastGRNNConfig(5, 8), TRAINING).train(FastGRNN(CONFIG), dataset)
 
 
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        Trainer(CONFIG, TrainingConfig(batch_size=0))
+
+
 def teacher_of(spread=3.0):
     config = FastGRNNConfig(5, 32)
     model = FastGRNN(config, seed=9)
