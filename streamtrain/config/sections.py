@@ -190,7 +190,7 @@ class TrainingSection:
     quantization_aware_epochs: Annotated[
         CountFromZero, "Last epochs, with the weights rounded to INT8 in the forward pass; kept only where that helps."
     ] = 0
-    prune: Annotated[Decay, "Share of the weights that are set to zero, smallest first."] = 0.0
+    prune: Annotated[Decay, "Share of each weight matrix that is set to zero, smallest first."] = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,17 +18,17 @@ def drawn(seed=0):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.9])
-def test_the_smallest_weights_of_all_matrices_together_become_zero(share):
+def test_the_smallest_weights_of_each_matrix_become_zero(share):
     before = drawn()
     after = prune(before, share)
-    n_zero = int(share * N_WEIGHTS)
-    assert sparsity(after) == n_zero / N_WEIGHTS
-    pairs = [(getattr(before, name).ravel(), getattr(after, name).ravel()) for name in WEIGHTS]
-    was, now = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    assert set(np.flatnonzero(now == 0)) == set(np.argsort(np.abs(was))[:n_zero])
-    np.testing.assert_array_equal(now[now != 0], was[now != 0])
+    for name in WEIGHTS:
+        was, now = getattr(before, name).ravel(), getattr(after, name).ravel()
+        n_zero = int(share * was.size)
+        assert set(np.flatnonzero(now == 0)) == set(np.argsort(np.abs(was))[:n_zero])
+        np.testing.assert_array_equal(now[now != 0], was[now != 0])
     for name in set(NAMES) - set(WEIGHTS):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    assert sparsity(after) == pytest.approx(share, abs=len(WEIGHTS) / N_WEIGHTS)
 
 
 @given(share=st.floats(0, 0.999), seed=st.integers(0, 50))
