@@ -42,4 +42,4 @@ bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmark
 	$(BIN)/python bench/run.py
 
 clean: ## remove what the commands above made
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/out

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from problem import drawn
 
 from streamtrain.kernels.policy import entry
-from streamtrain.kernels.shuffle import bits_for, shuffled
+from streamtrain.kernels.shuffle import BLOCK, bits_for, draw
 from streamtrain.model.params import initialise
 from streamtrain.train.fit import epoch_key, fit
 from streamtrain.train.presets import TrainingConfig
@@ -25,17 +25,18 @@ I64 = NDArray[np.int64]
 
 @entry(types.void(types.Array(types.int64, 1, "C"), types.uint64))
 def _fill(order: I64, key: Any) -> None:
-    n = len(order)
+    n, held = len(order) - BLOCK, 0
     bits = bits_for(n)
-    for i in range(n):
-        order[i] = shuffled(i, n, bits, key)
+    hashes = np.empty(BLOCK, np.uint64)
+    for position in range(0, 1 << bits, BLOCK):
+        held = draw(order, held, hashes, position, n, bits, key)
 
 
 def order_of(n: int, seed: int, epoch: int) -> I64:
     """The order in which our kernel visits the samples."""
-    order = np.empty(n, np.int64)
+    order = np.empty(n + BLOCK, np.int64)
     _fill(order, np.uint64(epoch_key(seed, epoch)))
-    return order
+    return order[:n]
 
 
 def agreement(quick: bool) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from streamtrain.kernels import epoch as kernel
 from streamtrain.kernels.factors import Factored
 from streamtrain.kernels.layout import Layout
 from streamtrain.kernels.policy import entry
-from streamtrain.kernels.shuffle import bits_for, shuffled
+from streamtrain.kernels.shuffle import BLOCK, bits_for, draw
 from streamtrain.model.factorise import factorise
 from streamtrain.model.params import aligned, pack, unpack
 from streamtrain.types import F32, Arrays, Params
@@ -24,18 +24,20 @@ _NONE = np.zeros(0, np.float32)
 def _order_kernel():
     @entry(types.void(types.Array(types.int64, 1, "C"), types.uint64))
     def fill(order, key):
-        bits = bits_for(len(order))
-        for i in range(len(order)):
-            order[i] = shuffled(i, len(order), bits, key)
+        n, held = len(order) - BLOCK, 0
+        bits = bits_for(n)
+        hashes = np.empty(BLOCK, np.uint64)
+        for position in range(0, 1 << bits, BLOCK):
+            held = draw(order, held, hashes, position, n, bits, key)
 
     return fill
 
 
 def shuffled_order(n: int, key: int) -> np.ndarray:
     """Which sample a training kernel takes at each position under `key`, int64 (n,)."""
-    order = np.full(n, -1, np.int64)
+    order = np.full(n + BLOCK, -1, np.int64)
     _order_kernel()(order, np.uint64(key))
-    return order
+    return order[:n]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from streamtrain.kernels.layout import Layout, Scratch
 from streamtrain.kernels.loss import distilled_loss, hard_loss
 from streamtrain.kernels.policy import DOUBLES, FLOATS, INPUT, entry
 from streamtrain.kernels.rounding import round_output, round_rows
-from streamtrain.kernels.shuffle import bits_for, shuffled
-from streamtrain.kernels.simd import LANES, ROW_BLOCK, load, prefetch, store
+from streamtrain.kernels.shuffle import BLOCK, bits_for, draw
+from streamtrain.kernels.simd import LANES, ROW_BLOCK, load, prefetch, store, total
 
 f32 = np.float32
 u64 = np.uint64
@@ -115,10 +115,13 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
     ) -> Any:  # fmt: skip
         n = len(y) // steps
         bits = bits_for(n)
-        chosen = np.empty(batch_size, np.int64)
-        upcoming = np.empty(batch_size, np.int64)
-        for i in range(min(batch_size, n)):
-            upcoming[i] = shuffled(i, n, bits, key)
+        # Samples of this batch, then those drawn for the next: their rows are asked for a batch ahead.
+        order = np.empty(2 * batch_size + BLOCK, np.int64)
+        hashes = np.empty(BLOCK, np.uint64)
+        held, position, domain = 0, 0, 1 << bits
+        while held < batch_size and position < domain:
+            held = draw(order, held, hashes, position, n, bits, key)
+            position += BLOCK
         n_batches = (n + batch_size - 1) // batch_size
         nu, zeta, rounded = hyper[NU], hyper[ZETA], hyper[ROUNDED] > 0.0
         served = p if indirect or rounded else f
@@ -150,29 +153,29 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
                         round_rows(p, w_recurrent, hidden, padded)
             if number == n_batches:
                 break
-            first = number * batch_size
-            count = min(batch_size, n - first)
-            ahead = min(batch_size, n - first - count)
-            for i in range(count):
-                chosen[i] = upcoming[i]
-            for i in range(ahead):
-                j = shuffled(first + count + i, n, bits, key)
-                upcoming[i] = j
+            count = min(batch_size, n - number * batch_size)
+            if number > 0:
+                held -= batch_size
+                for i in range(held):
+                    order[i] = order[batch_size + i]
+            asked = held
+            while held < 2 * batch_size and position < domain:
+                held = draw(order, held, hashes, position, n, bits, key)
+                position += BLOCK
+            for i in range(asked, held):
                 for at in range(0, row_features, line):
-                    prefetch(x, j * row_features + at)
-                prefetch(y, j * steps)
-                prefetch(w, j * steps)
+                    prefetch(x, order[i] * row_features + at)
+                prefetch(y, order[i] * steps)
+                prefetch(w, order[i] * steps)
             batch = (count + ROW_BLOCK - 1) // ROW_BLOCK * ROW_BLOCK
             rows = batch * steps
-            weight = 0.0
             for i in range(count):
-                j = chosen[i]
+                j = order[i]
                 for at in range(row_features):
                     s[i * row_features + at] = x[j * row_features + at]
                 for t in range(steps):
                     s[ys + i * steps + t] = y[j * steps + t]
                     s[ws + i * steps + t] = w[j * steps + t]
-                    weight += w[j * steps + t]
                     if distilled:
                         s[qs + i * steps + t] = q[j * steps + t]
             for at in range(count * row_features, batch * row_features):
@@ -183,6 +186,10 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
                 s[z + at] = f32(0.0)
                 if distilled:
                     s[qs + at] = f32(0.0)
+            sums = load(s, ws)
+            for at in range(LANES, rows, LANES):
+                sums = sums + load(s, ws + at)
+            weight = np.float64(total(sums))
             if weight <= 0.0:
                 continue
             if steps == 1:

@@ -1,8 +1,9 @@
 """A shuffled order without a shuffled array: a keyed bijection on 0..n-1.
 
-Multiplication by an odd number, addition and ``x ^= x >> k`` are bijections on b-bit numbers; values past n are walked
-on (cycle walking, Black & Rogaway, 2002). Constant memory, constant cost for any n, and the same order for the same
-key. The key has to change the multipliers: where it is only added, some pairs of samples share a batch ever again.
+Multiplication by an odd number, addition and ``x ^= x >> k`` are bijections on b-bit numbers. Hashing 0, 1, 2, … up to
+the next power of two and leaving out what is n or more gives every number below n once, in an order that the key
+decides. Constant memory, constant cost for any n, a block of hashes at a time so that they are vectorised. The key has
+to change the multipliers: where it is only added, some pairs of samples share a batch ever again.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ _HALF_WORD = u64(32)
 _ONE = u64(1)
 
 
+BLOCK = 32
+"""Numbers hashed at a time."""
+
+
 @inlined
 def bits_for(n: int) -> Any:
-    """Width b ≥ 2 of the smallest power of two that holds 0..n-1."""
-    bits = 2
+    """Width b of the smallest power of two that holds 0..n-1 and whole blocks."""
+    bits = 5
     while (1 << bits) < n:
         bits += 1
     return bits
@@ -37,21 +42,29 @@ def next_key(key: Any) -> Any:
 
 
 @inlined
-def shuffled(i: int, n: int, bits: int, key: Any) -> Any:
-    """Where position `i` of 0..n-1 goes under `key` (uint64)."""
+def draw(order: Any, held: Any, hashes: Any, position: int, n: int, bits: int, key: Any) -> Any:
+    """Append the next of the shuffled numbers to `order` (int64), which holds `held`; return how many it holds then.
+
+    `position` counts hashed numbers, in steps of `BLOCK` from 0 to ``2**bits``; `hashes` (uint64, `BLOCK`) is working
+    memory. Between 0 and `BLOCK` numbers are appended, and `order` needs room for all of them.
+    """
     mask = (_ONE << u64(bits)) - _ONE
     half = u64((bits + 1) // 2)
     third = u64((bits + 2) // 3)
     key_2 = next_key(key)
     key_3 = next_key(key_2)
-    x = u64(i)
-    while True:
-        x = (x * (key | _ONE) + (key >> _HALF_WORD)) & mask
+    odd, odd_2, odd_3 = key | _ONE, key_2 | _ONE, key_3 | _ONE
+    high, high_2, high_3 = key >> _HALF_WORD, key_2 >> _HALF_WORD, key_3 >> _HALF_WORD
+    for i in range(BLOCK):
+        x = u64(position + i)
+        x = (x * odd + high) & mask
         x ^= x >> half
-        x = (x * (key_2 | _ONE) + (key_2 >> _HALF_WORD)) & mask
+        x = (x * odd_2 + high_2) & mask
         x ^= x >> third
-        x = (x * (key_3 | _ONE) + (key_3 >> _HALF_WORD)) & mask
-        x ^= x >> half
-        if x < u64(n):
-            break
-    return np.int64(x)
+        x = (x * odd_3 + high_3) & mask
+        hashes[i] = x ^ (x >> half)
+    limit = u64(n)
+    for i in range(BLOCK):
+        order[held] = np.int64(hashes[i])
+        held += np.int64(hashes[i] < limit)
+    return held
