@@ -23,11 +23,10 @@ HIDDEN = 16
 I64 = NDArray[np.int64]
 
 
-@entry(types.void(types.Array(types.int64, 1, "C"), types.uint64))
-def _fill(order: I64, key: Any) -> None:
-    n, held = len(order) - BLOCK, 0
+@entry(types.void(types.Array(types.int64, 1, "C"), types.Array(types.uint64, 1, "C"), types.int64, types.uint64))
+def _fill(order: Any, hashes: Any, n: Any, key: Any) -> None:
     bits = bits_for(n)
-    hashes = np.empty(BLOCK, np.uint64)
+    held = 0
     for position in range(0, 1 << bits, BLOCK):
         held = draw(order, held, hashes, position, n, bits, key)
 
@@ -35,7 +34,7 @@ def _fill(order: I64, key: Any) -> None:
 def order_of(n: int, seed: int, epoch: int) -> I64:
     """The order in which our kernel visits the samples."""
     order = np.empty(n + BLOCK, np.int64)
-    _fill(order, np.uint64(epoch_key(seed, epoch)))
+    _fill(order, np.empty(BLOCK, np.uint64), n, np.uint64(epoch_key(seed, epoch)))
     return order[:n]
 
 

@@ -16,27 +16,23 @@ from types import TracebackType
 import numpy as np
 
 from streamtrain.config import Config, to_dict
-from streamtrain.dataset import scale, sequence
+from streamtrain.dataset import scale
 from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
-from streamtrain.lessons import Lessons
-from streamtrain.model.forward import sigmoid
-from streamtrain.model.quantize import dequantize, quantize
+from streamtrain.lessons import Lessons, TeacherError
+from streamtrain.model.quantize import quantize
 from streamtrain.publish.artifact import Champion, build, load_candidate
-from streamtrain.publish.registry import Registry, VersionError
+from streamtrain.publish.registry import PublishError, Registry, VersionError
 from streamtrain.router.load import load as load_served
 from streamtrain.train.challengers import Challenger, compete
-from streamtrain.train.fit import logits
 from streamtrain.types import (
-    F32,
     F64,
     Candidate,
     Decision,
     EpochMetrics,
-    QuantizedParams,
     Samples,
     Scaling,
 )
@@ -115,6 +111,8 @@ class Cycle:
         n_new = counts.n_total_ingested - last.n_ingested
         if n_new <= 0:
             return False
+        if self._clock() < last.time_s:  # the clock was set back
+            self._remember(last.n_ingested)
         enough = n_new >= trigger.min_new_samples and counts.n_samples >= trigger.min_samples
         return enough or self._clock() - last.time_s >= trigger.max_interval_s
 
@@ -127,10 +125,10 @@ class Cycle:
 
         Raises
         ------
-        PublishError
-            If the models directory cannot be written. The samples are kept; the next call tries again.
+        PublishError, VersionError, OSError
+            If the models directory cannot be written or read. The samples are kept; the next call tries again.
         TeacherError
-            If the teacher that the configuration names can't teach. The samples are kept.
+            If the teacher that the configuration names can't teach. The samples are kept, and a receipt says why.
         Interrupted
             If `should_stop` said so before there was a candidate to judge.
         """
@@ -143,10 +141,15 @@ class Cycle:
             self._remember(ingested)
             return waiting
 
+        self.registry.acquire()
         scaling = scale.fit(splits.train.features, splits.train.weights)
         champion = self._champion()
         self._say(Progress("train"))
-        lesson = self._lessons.prepare(splits, scaling, champion, should_stop)
+        try:
+            lesson = self._lessons.prepare(splits, scaling, champion, should_stop)
+        except TeacherError as error:
+            self.registry.refuse(Decision("rejected", None, str(error)), details={"window": splits.sizes})
+            raise
         ranked = compete(
             lesson.recipes, self.intake.shape(), lesson.train, lesson.validation, should_stop, self._on_epoch
         )
@@ -208,7 +211,8 @@ class Cycle:
             return None
         try:
             champion = load_candidate(self.registry.path(current))
-        except VersionError:
+        except (PublishError, VersionError, OSError) as error:
+            _LOG.warning("training can't go on from the current version: %s", error)
             return None
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
@@ -251,20 +255,15 @@ class Cycle:
     def _current_answers(self, version: str, samples: Samples) -> F64 | None:
         """Answers of the current version; None where it can't answer: damaged, or made for other features."""
         try:
-            champion = load_candidate(self.registry.path(version))
-        except VersionError as error:
+            model = load_served(self.registry.path(version))
+        except (PublishError, VersionError, OSError) as error:
             _LOG.warning("the current version can't be compared with: %s", error)
             return None
-        if champion.features != self.config.schema.feature_names:
-            return None
-        return self._served(self.registry.path(version), samples)
+        return model.score_batch(samples.features) if model.features == self.config.schema.feature_names else None
 
     def _served(self, directory: Path, samples: Samples) -> F64:
         """Answers of the bytes that would be served, read back through the router's own loader."""
-        model = load_served(directory)
-        if self.config.model.sequence_length == 1:
-            return model.score_batch(samples.features)
-        return _sequence_answers(load_candidate(directory), samples, self.config.model.sequence_length)
+        return load_served(directory).score_batch(samples.features)
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)
@@ -277,16 +276,6 @@ class Cycle:
 
 class Interrupted(Exception):  # noqa: N818 - not a fault
     """A cycle was asked to stop before it came to a decision."""
-
-
-def _sequence_answers(served: Champion, samples: Samples, steps: int) -> F64:
-    """Probabilities step by step through each session, from the INT8 weights as read back."""
-    index = sequence.layout(samples.groups, samples.timestamps, steps)
-    scaled = scale.apply(samples.features, served.scaling)
-    arrays = sequence.gather(index, scaled, samples.labels, samples.weights)
-    quantized: QuantizedParams = served.quantized
-    z: F32 = logits(dequantize(quantized), served.config, arrays.features)
-    return sequence.scatter(index, np.asarray(sigmoid(z.astype(np.float64))), len(samples.labels))
 
 
 def _counts(splits: Splits) -> Counts:

@@ -13,15 +13,17 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from streamtrain.config import ConfigError
+from streamtrain.config import Config, ConfigError
 from streamtrain.config import load as load_config
 from streamtrain.cycle import Cycle, Interrupted, Progress
+from streamtrain.dataset.errors import StoreError
 from streamtrain.ingest.watch import Watcher
 from streamtrain.intake import SUMMARY
 from streamtrain.lessons import TeacherError
 from streamtrain.ops.notify import Notifier, watchdog_interval_s
 from streamtrain.publish.errors import PublishError
 from streamtrain.publish.lock import LockedError
+from streamtrain.publish.registry import VersionError
 from streamtrain.types import Decision
 
 _LOG = logging.getLogger(__name__)
@@ -61,12 +63,15 @@ class Daemon:
         self._file = config_file
         self.config = load_config(config_file)
         self._notifier, self._clock, self._monotonic = notifier, clock, monotonic
+        self._previous: Config | None = None
         self._stopping = threading.Event()
         self._reloading = threading.Event()
         self._watchdog_s = watchdog_interval_s(os.environ, os.getpid())
         self._kicked_at = -1e9
         self._not_before = -1e9
+        self._read_not_before = -1e9
         self._n_lost = 0
+        self._refused: set[tuple[str, str]] = set()
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; returns when everything is committed and closed.
@@ -81,15 +86,15 @@ class Daemon:
         signal.signal(signal.SIGHUP, self._on_reload)
         ready = False
         while not self._stopping.is_set():
-            self._reloading.clear()
-            with Cycle(self.config, self._clock, self._on_progress) as cycle:
+            with self._open() as cycle:
                 self._acquire(cycle)
                 warming = threading.Thread(target=cycle.warm, name="warm", daemon=True)
                 warming.start()
                 with closing(Watcher(self.config.logs.directory)) as watcher:
                     self._ingest_while(cycle, warming)
-                    self._say_ready(cycle, again=ready)
-                    ready = True
+                    if not self._halting():
+                        self._say_ready(cycle, again=ready)
+                        ready = True
                     self._serve(cycle, watcher)
             if self._reloading.is_set():
                 self._reload()
@@ -131,7 +136,18 @@ class Daemon:
             _LOG.error("the models directory cannot be written; logs are read on, training waits: %s", error)
 
     def _ingest(self, cycle: Cycle) -> None:
-        report = cycle.ingest(self._halting)
+        if self._monotonic() < self._read_not_before:
+            return
+        try:
+            report = cycle.ingest(self._halting)
+        except (StoreError, OSError, MemoryError) as error:
+            self._read_not_before = self._monotonic() + RETRY_S
+            _LOG.error("logs could not be read; nothing is lost, next try in %g s: %s", RETRY_S, _told(error))
+            self._notifier.status(f"logs could not be read, trying again: {_told(error)}")
+            return
+        for path, reason in sorted(set(report.refused) - self._refused):
+            _LOG.warning("left alone: %r: %s", path, reason)
+        self._refused = set(report.refused)
         if report.lines:
             _LOG.info("ingested %s", " ".join(f"{name}={getattr(report, name)}" for name in SUMMARY))
         if report.n_lost > self._n_lost:
@@ -141,17 +157,22 @@ class Daemon:
     def _due(self, cycle: Cycle) -> bool:
         if self._monotonic() < self._not_before:
             return False
-        return cycle.due()
+        try:
+            return cycle.due()
+        except StoreError as error:
+            self._not_before = self._monotonic() + RETRY_S
+            _LOG.error("the state could not be read, next try in %g s: %s", RETRY_S, _told(error))
+            return False
 
     def _learn(self, cycle: Cycle) -> None:
         try:
             decision = cycle.learn(self._halting)
         except Interrupted as reason:
             _LOG.info("%s", reason)
-        except (PublishError, TeacherError) as error:
+        except (PublishError, VersionError, TeacherError, StoreError, OSError, MemoryError) as error:
             self._not_before = self._monotonic() + RETRY_S
-            _LOG.error("no version could be made; the samples are kept, next try in %g s: %s", RETRY_S, error)
-            self._notifier.status(f"no version could be made, trying again: {error}")
+            _LOG.error("no version could be made; the samples are kept, next try in %g s: %s", RETRY_S, _told(error))
+            self._notifier.status(f"no version could be made, trying again: {_told(error)}")
         else:
             self._not_before = -1e9
             self._report(decision)
@@ -176,11 +197,24 @@ class Daemon:
     def _reload(self) -> None:
         """Take the configuration file anew as a whole, or not at all."""
         self._notifier.reloading()
+        self._reloading.clear()  # before the file is read: a signal that comes meanwhile counts
         try:
-            self.config = load_config(self._file)
+            self._previous, self.config = self.config, load_config(self._file)
         except (ConfigError, OSError) as error:
+            self._previous = None
             _LOG.error("the configuration is refused and the old one stays: %s", error)
             self._notifier.ready("the new configuration is refused, the old one stays")
+
+    def _open(self) -> Cycle:
+        """Open the stages; after a reload that can't be carried out, under the configuration from before."""
+        try:
+            return Cycle(self.config, self._clock, self._on_progress)
+        except (StoreError, PublishError, OSError, ValueError) as error:
+            if self._previous is None:
+                raise
+            _LOG.error("the configuration can't be used and the old one stays: %s", _told(error))
+            self.config, self._previous = self._previous, None
+            return Cycle(self.config, self._clock, self._on_progress)
 
     def _halting(self) -> bool:
         return self._stopping.is_set() or self._reloading.is_set()
@@ -202,3 +236,8 @@ class Daemon:
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reloading.set()
+
+
+def _told(error: Exception) -> str:
+    """Say what an error is; some, such as MemoryError, have no words of their own."""
+    return str(error) or type(error).__name__

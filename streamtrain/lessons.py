@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
 
 from streamtrain.dataset import scale, sequence
 from streamtrain.intake import Intake, Splits
@@ -13,6 +16,7 @@ from streamtrain.model.params import initialise
 from streamtrain.publish.artifact import Champion
 from streamtrain.train.challengers import Recipe, calm
 from streamtrain.train.distill import taught, train_teacher
+from streamtrain.train.fit import TrainingDivergedError
 from streamtrain.train.presets import PRESET_SIZES, TrainingConfig, resolve
 from streamtrain.train.warm import Shape, warm
 from streamtrain.types import Arrays, FastGRNNConfig, Samples, Scaling
@@ -78,6 +82,8 @@ class Lessons:
         shapes = [Shape(shape, steps, batch, distilled) for batch in batches]
         if distilled and self._teacher() == "trained":
             shapes += [Shape(self._teacher_shape(), steps, batch, False) for batch in batches]
+        elif distilled and self._teacher() != "column":
+            shapes.append(Shape(self._teacher_file().config, steps, batches[0], False))
         return warm(shapes)
 
     def _arrays(self, samples: Samples, scaling: Scaling) -> Arrays:
@@ -126,12 +132,27 @@ class Lessons:
             return replace(train, teachers=logged.teachers)
         if teacher == "trained":
             shape, calmer = self._teacher_shape(), calm(training, self._intake.overrides())
-            params = train_teacher(shape, calmer, train, validation, self._config.dataset.seed, should_stop)
+            try:
+                params = train_teacher(shape, calmer, train, validation, self._config.dataset.seed, should_stop)
+            except TrainingDivergedError as error:
+                raise TeacherError(f"training.teacher: the teacher diverged; {error}") from error
             return taught(train, params, shape)
+        model = self._teacher_file()
+        # A model file takes what a router feeds it: raw features, times the scale that is folded into it.
+        factors = np.asarray(self._config.router.input_scale or 1.0, np.float32)
+        raw = sequence.gather(index, samples.features * factors, samples.labels, samples.weights)
+        return taught(train, model.params, model.config, raw.features)
+
+    def _teacher_file(self) -> FastGRNN:
+        file = Path(self._teacher())
         try:
-            model = FastGRNN.load(teacher)
-            # A model file takes raw features: its normalisation is folded in.
-            raw = sequence.gather(index, samples.features, samples.labels, samples.weights)
-            return taught(train, model.params, model.config, raw.features)
+            model = FastGRNN.load(file)
         except (OSError, ValueError) as error:
-            raise TeacherError(f"training.teacher {teacher}: {error}") from error
+            raise TeacherError(f"training.teacher: {error}") from error
+        wanted = len(self._config.schema.feature_names)
+        if model.config.input_dim != wanted:
+            raise TeacherError(
+                f"training.teacher {file}: it takes {model.config.input_dim} features, the data has {wanted}; "
+                "use a teacher that was trained on this schema"
+            )
+        return model

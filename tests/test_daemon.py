@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -89,6 +90,37 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(tmp_path):
     finally:
         stop(process)
         log.close()
+
+
+def test_a_reload_that_cannot_be_opened_keeps_the_old_configuration(tmp_path):
+    config = write_config(tmp_path)
+    with (tmp_path / "daemon.log").open("wb") as log:
+        process = start(config, stderr=log)
+    try:
+        until(lambda: "ready" in (tmp_path / "daemon.log").read_text(), "ready")
+        config.write_text(config.read_text().replace(f"{tmp_path}/state", "/proc/nowhere"))
+        process.send_signal(signal.SIGHUP)
+        until(lambda: "can't be used" in (tmp_path / "daemon.log").read_text(), "the refusal")
+        (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+        until((tmp_path / "models" / "current").exists, "a version under the old configuration")
+    finally:
+        stop(process)
+
+
+def test_versions_that_are_gone_do_not_stop_learning(tmp_path):
+    config = write_config(tmp_path, "trigger: {min_new_samples: 1000}\n")
+    log = tmp_path / "logs" / "a.jsonl"
+    log.write_bytes(lines(rows(3000)))
+    process = start(config)
+    try:
+        until((tmp_path / "models" / "current").exists, "a first version")
+        shutil.rmtree(tmp_path / "models" / "versions")
+        with log.open("ab") as out:
+            out.write(lines(rows(2000, seed=1, first_id=3000)))
+        until((tmp_path / "models" / "current").exists, "a version in place of the lost one")
+        Registry(tmp_path / "models").verify()
+    finally:
+        stop(process)
 
 
 def test_ingestion_goes_on_while_models_cannot_be_written(tmp_path):

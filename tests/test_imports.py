@@ -35,6 +35,8 @@ ALLOWED = {
         "cycle",
         "intake",
         "lessons",
+        "dataset.errors",
+        "publish.registry",
         "ingest.watch",
         "ops",
         "publish.errors",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from streamtrain.config.sections import Config
+from streamtrain.config.sections import TEACHERS, Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,11 @@ def _schema(config: Config) -> Iterator[Contradiction]:
             "column",
             "schema.teacher set, or another teacher",
             "without a column there is nothing to distil",
+        )
+    teacher = config.training.teacher
+    if teacher not in TEACHERS and not Path(teacher).is_file():
+        yield Contradiction(
+            ("training.teacher",), teacher, f"{', '.join(TEACHERS)}, or a model file", "there is no such file"
         )
     scales = config.router.input_scale
     if scales is not None and len(scales) != len(schema.feature_names):

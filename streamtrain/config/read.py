@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from streamtrain.config.checks import cross_checks
 from streamtrain.config.keys import Key, KeyValueError, as_dict, convert, keys_of, mapping_type
 from streamtrain.config.mistakes import ConfigError, Mistake, printable
-from streamtrain.config.sections import SECTIONS, Config, SchemaSection, VectorFeatures
+from streamtrain.config.sections import SECTIONS, TEACHERS, Config, SchemaSection, VectorFeatures
 from streamtrain.config.text import Document, KeyPath, TextError, read_text
 from streamtrain.ingest.schema import Schema, VectorField
 
@@ -79,7 +79,7 @@ def parse(text: str, base_dir: Path, path: Path | None = None) -> Config:
         mistake = Mistake(error.key or "the file", None, "plain YAML", f"{error.problem}: {error.hint}", error.line)
         raise ConfigError(path, [mistake]) from error
     reader = _Reader(document, base_dir.absolute())
-    config = reader.config()
+    config = _rooted(reader.config(), base_dir.absolute())
     # A rule about two keys says nothing useful while one of them is wrong by itself.
     wrong = [mistake.key for mistake in reader.mistakes]
     reader.mistakes.extend(
@@ -90,6 +90,14 @@ def parse(text: str, base_dir: Path, path: Path | None = None) -> Config:
     if reader.mistakes:
         raise ConfigError(path, reader.mistakes)
     return config
+
+
+def _rooted(config: Config, base_dir: Path) -> Config:
+    """Let the path of a teacher start at the file's directory, as every other path does."""
+    teacher = config.training.teacher
+    if teacher in TEACHERS:
+        return config
+    return replace(config, training=replace(config.training, teacher=str(base_dir / teacher)))
 
 
 def to_dict(config: Config) -> dict[str, object]:

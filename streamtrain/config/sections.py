@@ -18,6 +18,7 @@ from streamtrain.ingest.schema import GUIDE_FEATURES, Schema
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number ≥ 0")]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1, description="a whole number ≥ 1")]
 CountFromZero = Annotated[int, Meta(ge=0, le=2**31 - 1, description="a whole number ≥ 0")]
+Versions = Annotated[int, Meta(ge=2, le=2**31 - 1, description="a whole number ≥ 2")]
 Width = Annotated[int, Meta(ge=1, le=1024, description="a whole number in 1..1024")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number in 0..1")]
 Held = Annotated[float, Meta(ge=0.01, le=0.9, description="a number in 0.01..0.9")]
@@ -51,6 +52,10 @@ Address = Annotated[
         description="an address as host:port or unix:/path",
     ),
 ]
+
+
+TEACHERS = ("auto", "column", "trained")
+"""What `training.teacher` may be; everything else is the path of a model file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +125,7 @@ class ModelsSection:
     """Where versions are published."""
 
     directory: Annotated[Path, "The models directory, which routers read."] = Path("models")
-    keep: Annotated[Count, "Versions kept; the current and pinned ones always are."] = 10
+    keep: Annotated[Versions, "Versions kept; the current and pinned ones always are."] = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

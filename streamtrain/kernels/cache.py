@@ -14,7 +14,9 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -26,6 +28,7 @@ import numba
 
 _SEAL = "digests.json"
 _LOCK = "lock"
+_KEY = re.compile("[0-9a-f]{16}")
 _OLD_FOLDERS = 4  # of other versions of the sources, the compiler or the CPU
 
 
@@ -45,14 +48,15 @@ def folder(environ: Mapping[str, str]) -> Path | None:
     """
     home = environ.get("HOME") or ""
     base = environ.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else "")
-    root = environ.get("NUMBA_CACHE_DIR") or (f"{base}/streamtrain" if base else "")
+    root = environ.get("NUMBA_CACHE_DIR") or base
     if not root:
         return None
-    place = Path(root) / key()
+    # A folder of our own below it: the variable is Numba's, and others keep their things there too.
+    place = Path(root) / "streamtrain" / key()
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = place.stat()
-        if status.st_uid != os.getuid() or not os.access(place, os.W_OK):
+        status = place.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or not os.access(place, os.W_OK):
             return None
         if status.st_mode & 0o077:
             place.chmod(0o700)
@@ -109,7 +113,8 @@ def _write_seal(place: Path) -> None:
 
 def _retire(place: Path) -> None:
     """Remove folders of keys long gone, so that upgrades don't pile up."""
-    others = [one for one in place.parent.iterdir() if one != place and (one / _LOCK).exists()]
+    named = (one for one in place.parent.iterdir() if _KEY.fullmatch(one.name) and not one.is_symlink())
+    others = [one for one in named if one != place and (one / _LOCK).exists()]
     others.sort(key=lambda one: one.stat().st_mtime)
     for one in others[:-_OLD_FOLDERS]:
         shutil.rmtree(one, ignore_errors=True)

@@ -33,7 +33,7 @@ def score_lines(model: Model, lines: Iterable[bytes], out: IO[str]) -> int:
             continue
         try:
             answer: dict[str, object] = {"confidence": model.score(_features(model, line)), "version": model.version}
-        except ValueError as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             n_failed += 1
             answer = {"error": str(error)}
         out.write(json.dumps(answer) + "\n")

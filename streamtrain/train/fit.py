@@ -288,7 +288,15 @@ class _Run:
 
 
 def logits(params: Params, config: FastGRNNConfig, features: F32) -> F32:
-    """Logits of features of shape (N, T, D), float32 (N, T)."""
+    """Logits of features of shape (N, T, D), float32 (N, T).
+
+    Raises
+    ------
+    ValueError
+        If the features have another shape: the kernels check nothing.
+    """
+    if features.ndim != 3 or features.shape[2] != config.input_dim:
+        raise ValueError(f"logits: features have shape {features.shape}; expected (N, T, {config.input_dim})")
     n, steps, _ = features.shape
     scorer = Scorer(config, steps)
     flat = np.ascontiguousarray(features, np.float32).ravel()

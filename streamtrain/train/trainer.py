@@ -178,5 +178,9 @@ def generate_teacher_predictions(teacher: FastGRNN, features: ArrayLike, tempera
     if not temperature > 0:
         raise ValueError(f"generate_teacher_predictions: temperature is {temperature}; expected a number > 0")
     rows: F32 = np.ascontiguousarray(features, np.float32)
+    if rows.ndim != 2 or rows.shape[1] != teacher.config.input_dim:
+        raise ValueError(
+            f"generate_teacher_predictions: features have shape {rows.shape}; expected (N, {teacher.config.input_dim})"
+        )
     z = logits(teacher.params, teacher.config, rows[:, None, :])[:, 0].astype(np.float64)
     return (0.5 + 0.5 * np.tanh(z / (2 * temperature))).astype(np.float32)

@@ -35,7 +35,7 @@ def test_the_folder_is_private_and_named_after_what_the_code_depends_on(place):
     assert place.stat().st_mode & 0o777 == 0o700
     assert place.name == cache.key()
     place.chmod(0o755)
-    assert cache.folder({"NUMBA_CACHE_DIR": str(place.parent)}) == place
+    assert cache.folder({"NUMBA_CACHE_DIR": str(place.parents[1])}) == place
     assert place.stat().st_mode & 0o777 == 0o700
 
 
@@ -80,14 +80,21 @@ def test_an_error_while_compiling_leaves_the_folder_unsealed(place):
 
 
 def test_old_folders_are_retired(tmp_path):
-    root = tmp_path / "numba"
+    root = tmp_path / "numba" / "streamtrain"
     for n in range(9):
-        (root / f"old{n}").mkdir(parents=True)
-        (root / f"old{n}" / "lock").touch()
-    (root / "somebody's").mkdir()
-    cache.folder({"NUMBA_CACHE_DIR": str(root)})
-    assert len(list(root.glob("old*"))) == 4
-    assert (root / "somebody's").exists()
+        for name in (f"{n:016x}", f"somebody's {n}"):
+            (root / name).mkdir(parents=True)
+            (root / name / "lock").touch()
+    cache.folder({"NUMBA_CACHE_DIR": str(tmp_path / "numba")})
+    assert len(list(root.glob("0*"))) == 4
+    assert len(list(root.glob("somebody's*"))) == 9
+
+
+def test_a_link_in_the_folder_s_place_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "numba" / "streamtrain").mkdir(parents=True)
+    (tmp_path / "numba" / "streamtrain" / cache.key()).symlink_to(tmp_path / "elsewhere")
+    assert cache.folder({"NUMBA_CACHE_DIR": str(tmp_path / "numba")}) is None
 
 
 def test_no_place_is_no_obstacle(tmp_path):
