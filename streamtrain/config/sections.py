@@ -40,6 +40,10 @@ Pattern = Annotated[str, Meta(min_length=1, max_length=256)]
 Patterns = Annotated[tuple[Pattern, ...], Meta(min_length=1, description="a list of file name patterns, at least one")]
 AnyPatterns = Annotated[tuple[Pattern, ...], Meta(description="a list of file name patterns")]
 Columns = Annotated[tuple[Column, ...], Meta(min_length=1, max_length=4096, description="a list of field names")]
+Prices = Annotated[
+    dict[Column, Annotated[float, Meta(ge=0, le=1e12)]],
+    Meta(min_length=1, max_length=10_000, description="a mapping of model names to prices ≥ 0"),
+]
 Scales = Annotated[tuple[Scale, ...], Meta(min_length=1, description="a list of numbers > 0, one per feature")]
 Command = Annotated[tuple[Pattern, ...], Meta(min_length=1)]
 Commands = Annotated[tuple[Command, ...], Meta(description="a list of commands, each a list of words")]
@@ -87,6 +91,18 @@ class VectorFeatures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JoinFields:
+    """Records that come in two lines: `schema.join: {key: task_hash}`."""
+
+    key: Annotated[Column, "Field of both lines that joins them."] = "task_hash"
+    kind: Annotated[Column, "Field that tells decisions and outcomes apart."] = "type"
+    decision: Annotated[Column, "Its value in decisions."] = "decision"
+    outcome: Annotated[Column, "Its value in outcomes."] = "outcome"
+    max_age_s: Annotated[Seconds, "A half that waited so long for the other is given up and counted."] = 7 * 86400.0
+    max_pending: Annotated[Count, "At most so many wait; those that waited longest are given up and counted."] = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaSection:
     """How a line of the log is read. Turned into `streamtrain.ingest.schema.Schema`."""
 
@@ -106,6 +122,20 @@ class SchemaSection:
     teacher: Annotated[Column | None, "A stronger model's probability of label 1, for distillation."] = None
     weight: Annotated[Column | None, "How much a record counts; 1 without."] = None
     propensity: Annotated[Column | None, "Probability with which the logged choice was made."] = None
+    scores: Annotated[
+        Column | None,
+        "Score of each model, by name; the label is then 1 where the cheapest is within `tolerance` of the best.",
+    ] = None
+    prices: Annotated[Prices | None, "Price of each model, by name, in any unit."] = None
+    tolerance: Annotated[Penalty, "How much worse than the best still is good enough."] = 0.05
+    quality: Annotated[Column | None, "Quality of the one answer given, where an outcome has no scores."] = None
+    model: Annotated[Column | None, "The model that gave it; only of the cheapest does `quality` tell the label."] = (
+        None
+    )
+    min_quality: Annotated[Penalty, "Quality that is good enough."] = 0.7
+    join: Annotated[
+        JoinFields | None, "Records are two lines, decision and outcome: which fields tell; null reads one a line."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,16 +11,16 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Self
 
-from streamtrain.dataset import chunks, ledger
+from streamtrain.dataset import chunks, ledger, waiting
 from streamtrain.dataset.chunks import Chunk
-from streamtrain.dataset.counts import Counts, count
+from streamtrain.dataset.counts import Counts, add_up, count
 from streamtrain.dataset.errors import StoreError
 from streamtrain.dataset.keys import KeyIndex
 from streamtrain.dataset.select import select
@@ -132,18 +132,16 @@ class Store:
                 ledger.write_files(self._db, self._schema, batch.files, now)
                 if batch.quarantined:
                     ledger.write_quarantined(self._db, self._schema, batch.quarantined, self._max_quarantined)
-                if n_given or batch.n_lines or batch.n_recognised:
-                    self._db.execute(
-                        """UPDATE totals SET n_lines = n_lines + ?, n_samples = n_samples + ?,
-                           n_duplicates = n_duplicates + ?, n_quarantined = n_quarantined + ?,
-                           n_recognised = n_recognised + ?""",
-                        (batch.n_lines, n_new, n_given - n_new, batch.n_quarantined, batch.n_recognised),
-                    )
+                waiting.write(self._db, self._schema, batch.pending, now)
+                n_expired = 0 if batch.bound is None else waiting.expire(self._db, self._schema, batch.bound, now)
+                committed = Committed(n_new, n_given - n_new, n_expired)
+                if n_given or n_expired or batch.n_lines or batch.n_recognised:
+                    add_up(self._db, batch, committed)
             self._chunks = remaining
             self._index.add(samples.keys)
             if self._max_samples is not None and self._n_held() > 2 * self._max_samples:
                 self.prune(self._max_samples)
-            return Committed(n_new, n_given - n_new)
+            return committed
 
     def prune(self, max_samples: int | None = None, older_than: float | None = None) -> int:
         """Drop what fell out of the window, in whole chunks; a little more than the window remains.
@@ -205,6 +203,21 @@ class Store:
         """Every file that carries or carried a source, the one changed last at the end."""
         with self._guard, self._reading("read the files"):
             return ledger.read_files(self._db, self._schema)
+
+    def pending(self, keys: Iterable[int]) -> Mapping[int, bytes]:
+        """Look up what is kept of records that come in two lines, by the key that joins them."""
+        with self._guard, self._reading("read halves of records"):
+            return waiting.read(self._db, self._schema, keys)
+
+    def n_waiting_halves(self) -> int:
+        """How many of them wait for their other half."""
+        with self._guard, self._reading("count halves of records"):
+            return waiting.count(self._db, self._schema)
+
+    def pending_since(self) -> float | None:
+        """When the one that has waited longest last changed, in seconds since the epoch; None where none waits."""
+        with self._guard, self._reading("look at halves of records"):
+            return waiting.since(self._db, self._schema)
 
     def quarantine(self, limit: int = 100, skip: int = 0) -> list[Quarantined]:
         """Quarantined lines, the latest first: at most `limit` after the first `skip`."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from streamtrain.dataset.errors import StoreBusyError, StoreDamagedError, StoreError, StoreMissingError, StoreNewerError
 
-VERSION: Final = 1
+VERSION: Final = 2
 _APPLICATION: Final = 0x5354524E  # "STRN"
 
 # Everything that was read under one log schema belongs to it: samples of different schemas are never mixed, and going
@@ -101,6 +101,22 @@ CREATE TABLE quarantine (
     line BLOB NOT NULL
 );
 """
+# What each version added to the one before.
+_UPGRADES: Final = {
+    2: """
+CREATE TABLE pending (
+    schema INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    seen REAL NOT NULL,
+    record BLOB NOT NULL
+);
+CREATE UNIQUE INDEX pending_by_key ON pending (schema, key);
+CREATE INDEX pending_by_age ON pending (schema, waiting, seen);
+ALTER TABLE totals ADD COLUMN n_unlabelled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE totals ADD COLUMN n_expired INTEGER NOT NULL DEFAULT 0;
+""",
+}
 
 
 def connect(path: Path, readonly: bool) -> sqlite3.Connection:
@@ -207,16 +223,21 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
     if readonly:
         if not version:
             raise StoreMissingError(f"open {path}: it is empty; `ingest`, `once` or `run` fills it")
+        if version < VERSION:
+            raise StoreError(f"open {path}: its format is version {version}; `ingest`, `once` or `run` upgrades it")
         return
     connection.execute("PRAGMA journal_mode = WAL")
+    # A file that it can't open for writing SQLite opens for reading, and says nothing. Better to hear of it now.
+    connection.execute(f"PRAGMA user_version = {version}")
     # In WAL mode a commit survives the death of the process either way; NORMAL leaves a power cut free to take back the
     # last transactions, offsets and samples alike.
     connection.execute("PRAGMA synchronous = NORMAL")
     # Between checkpoints pages are written again and again; each goes to the database once. 64 MiB of 4 KiB pages.
     connection.execute("PRAGMA wal_autocheckpoint = 16384")
     connection.execute("PRAGMA journal_size_limit = 67108864")
-    if not version:
+    if version < VERSION:
+        steps = [_UPGRADES[later] for later in range(max(version, 1) + 1, VERSION + 1)]
         connection.executescript(
-            f"BEGIN IMMEDIATE; {_TABLES}"
+            f"BEGIN IMMEDIATE; {'' if version else _TABLES}{''.join(steps)}"
             f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
         )

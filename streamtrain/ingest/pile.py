@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from streamtrain.ingest.decode import Decoded
+from streamtrain.ingest.halves import Half
 from streamtrain.types import Batch, InputRange, Quarantined, Samples, Source, SourceFile
 
 _EXAMPLES: Final = 1000  # quarantined lines kept of one commit; all are counted
@@ -36,6 +37,7 @@ class Pile:
     def clear(self) -> None:
         """Throw everything away."""
         self._samples: list[Samples] = []
+        self._halves: list[Half] = []
         self._ranges: list[InputRange] = []
         self._quarantined: list[Quarantined] = []
         self._n_lines = 0
@@ -52,8 +54,10 @@ class Pile:
         """Add the lines of the bytes [start, end) of a source."""
         key = f"{source.key:016x}"
         last = self._ranges[-1] if self._ranges else None
-        if len(decoded.samples.keys):
-            self._samples.append(decoded.samples)
+        if len(decoded.samples.keys) or decoded.halves:
+            if len(decoded.samples.keys):
+                self._samples.append(decoded.samples)
+            self._halves += decoded.halves
             if last is not None and last.source == key and last.end == start:
                 self._ranges[-1] = InputRange(key, source.path, last.start, end)
             else:
@@ -69,6 +73,11 @@ class Pile:
         self._n_quarantined += 1
         if len(self._quarantined) < _EXAMPLES:
             self._quarantined.append(line)
+
+    @property
+    def halves(self) -> tuple[Half, ...]:
+        """Halves of records, to be joined before they are committed."""
+        return tuple(self._halves)
 
     def take(self, sources: tuple[Source, ...], files: tuple[SourceFile, ...]) -> Batch:
         """Make a batch of everything collected, and begin anew."""
