@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: demo test test-fast lint types bench clean help
+.PHONY: demo test test-fast soak fuzz lint types bench bench-ingest clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -37,6 +37,9 @@ test: lint types ## everything
 
 test-fast: $(VENV)/dev.stamp ## under a minute, for the hand
 	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root'
+
+soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for another number)
+	STREAMTRAIN_KILLS=$(or $(KILLS),10000) $(BIN)/pytest tests/ingest/test_soak.py -v -rP
 
 bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py

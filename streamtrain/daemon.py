@@ -16,6 +16,7 @@ from types import FrameType
 from streamtrain.config import ConfigError
 from streamtrain.config import load as load_config
 from streamtrain.cycle import Cycle, Interrupted, Progress
+from streamtrain.dataset.errors import StoreDamagedError, StoreError
 from streamtrain.ingest.watch import Watcher
 from streamtrain.intake import SUMMARY
 from streamtrain.lessons import TeacherError
@@ -31,7 +32,7 @@ SCAN_INTERVAL_S = 2.0
 QUIET_S = 0.1
 """At most one scan in this time, however many events come."""
 RETRY_S = 10.0
-"""Between two tries where the models directory cannot be written."""
+"""Between two tries where the models directory or the state database cannot be written."""
 
 
 class Daemon:
@@ -66,6 +67,7 @@ class Daemon:
         self._watchdog_s = watchdog_interval_s(os.environ, os.getpid())
         self._kicked_at = -1e9
         self._not_before = -1e9
+        self._ingest_not_before = -1e9
         self._n_lost = 0
 
     def run(self) -> None:
@@ -131,7 +133,18 @@ class Daemon:
             _LOG.error("the models directory cannot be written; logs are read on, training waits: %s", error)
 
     def _ingest(self, cycle: Cycle) -> None:
-        report = cycle.ingest(self._halting)
+        if self._monotonic() < self._ingest_not_before:
+            return
+        try:
+            report = cycle.ingest(self._halting)
+        except StoreDamagedError:
+            raise
+        except StoreError as error:
+            # A full disk passes, and a restart would not help: what was not committed is read again.
+            self._not_before = self._ingest_not_before = self._monotonic() + RETRY_S
+            _LOG.error("nothing can be kept, next try in %g s: %s", RETRY_S, error)
+            self._notifier.status(f"the state database cannot be written, trying again: {error}")
+            return
         if report.lines:
             _LOG.info("ingested %s", " ".join(f"{name}={getattr(report, name)}" for name in SUMMARY))
         if report.n_lost > self._n_lost:

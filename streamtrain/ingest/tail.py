@@ -125,7 +125,7 @@ class GzipStream:
                 # Between members; padding with zeros is allowed.
                 self._pending = self._pending.lstrip(b"\0")
                 if not self._pending:
-                    if self._offset >= os.fstat(self._log.descriptor).st_size:
+                    if not self._log.read_at(self._offset, 1):
                         self.ended = True
                         break
                     continue
