@@ -229,8 +229,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
     connection.execute("PRAGMA journal_mode = WAL")
     # A file that it can't open for writing SQLite opens for reading, and says nothing. Better to hear of it now.
     connection.execute(f"PRAGMA user_version = {version}")
-    # A file that it can't open for writing SQLite opens for reading, and says nothing. Better to hear of it now.
-    connection.execute(f"PRAGMA user_version = {version}")
     # In WAL mode a commit survives the death of the process either way; NORMAL leaves a power cut free to take back the
     # last transactions, offsets and samples alike.
     connection.execute("PRAGMA synchronous = NORMAL")
