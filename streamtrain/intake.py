@@ -17,6 +17,7 @@ from streamtrain.dataset.split import HOLDOUT, VALIDATION, in_fraction
 from streamtrain.dataset.store import Store
 from streamtrain.dataset.weighting import reweighted
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
+from streamtrain.ingest.retry import RetryReport
 from streamtrain.train.presets import TrainingConfig, resolve
 from streamtrain.types import FastGRNNConfig, Samples
 
@@ -94,6 +95,10 @@ class Intake:
             reports.append(one.run())
         total = {name: sum(getattr(one, name) for one in reports) for name in SUMMARY}
         return replace(reports[-1], **total)
+
+    def retry(self) -> RetryReport:
+        """Decode quarantined lines again, and ingest those that now work."""
+        return self._ingestor.retry()
 
     def splits(self) -> Splits:
         """Cut the rolling window by stable hashes of its sessions."""

@@ -132,6 +132,7 @@ class Store:
                 ledger.write_files(self._db, self._schema, batch.files, now)
                 if batch.quarantined:
                     ledger.write_quarantined(self._db, self._schema, batch.quarantined, self._max_quarantined)
+                ledger.release(self._db, batch.released)
                 waiting.write(self._db, self._schema, batch.pending, now)
                 n_expired = 0 if batch.bound is None else waiting.expire(self._db, self._schema, batch.bound, now)
                 committed = Committed(n_new, n_given - n_new, n_expired)
@@ -223,6 +224,16 @@ class Store:
         """Quarantined lines, the latest first: at most `limit` after the first `skip`."""
         with self._guard, self._reading("read the quarantine"):
             return ledger.read_quarantined(self._db, self._schema, limit, skip)
+
+    def quarantined_after(self, number: int, limit: int) -> list[Quarantined]:
+        """Quarantined lines of every schema with a greater number, the earliest first."""
+        with self._guard, self._reading("read the quarantine"):
+            return ledger.read_quarantined_after(self._db, number, limit)
+
+    def quarantined(self, number: int) -> Quarantined | None:
+        """Quarantined line of this number, of any schema; None if there is none, or not any more."""
+        found = self.quarantined_after(number - 1, 1)
+        return found[0] if found and found[0].id == number else None
 
     def counts(self) -> Counts:
         """Figures of the store."""

@@ -16,6 +16,7 @@ from streamtrain.ingest.pile import Pile
 from streamtrain.ingest.reading import FileReader, look_of
 from streamtrain.ingest.recognise import StoppedError
 from streamtrain.ingest.register import Register, StateStore
+from streamtrain.ingest.retry import RetryReport, retry
 from streamtrain.ingest.scan import EXCLUDE, INCLUDE, Chosen, scan
 from streamtrain.ingest.schema import Schema
 from streamtrain.ingest.tail import MAX_LINE_BYTES
@@ -107,10 +108,12 @@ class Ingestor:
         self._pile = Pile(len(schema.feature_names))
         self._join = schema.join
         self._joiner = None if schema.join is None else Joiner(Labeller(schema), len(schema.feature_names))
+        self._schema = schema
+        self._decoder = Decoder(schema, clock)
         self._reader = FileReader(
             self._register,
             self._pile,
-            Decoder(schema, clock),
+            self._decoder,
             clock,
             max_line_bytes=options.max_line_bytes,
             commit_bytes=options.commit_bytes,
@@ -203,6 +206,20 @@ class Ingestor:
             unlabelled=tally.unlabelled,
             expired=tally.expired,
         )
+
+    def retry(self) -> RetryReport:
+        """Decode quarantined lines again under the present schema, and ingest those that now work, exactly once.
+
+        Returns
+        -------
+        RetryReport
+
+        Raises
+        ------
+        Exception
+            Whatever `store.commit` raises; what was committed before stays so, and is in quarantine no longer.
+        """
+        return retry(self._store, self._decoder, len(self._schema.feature_names), self._joined)
 
     def lag(self) -> tuple[int, float]:
         """Measure what is there and not read yet, by looking at sizes only.

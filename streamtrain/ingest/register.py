@@ -8,7 +8,7 @@ from typing import Protocol
 
 from streamtrain.ingest.hashing import digest
 from streamtrain.ingest.identity import FileIdentity, Look, OpenLog, source_key
-from streamtrain.types import Batch, Committed, Source, SourceFile
+from streamtrain.types import Batch, Committed, Quarantined, Source, SourceFile
 
 _MANY_FILES = 256
 
@@ -24,6 +24,9 @@ class StateStore(Protocol):
 
     def files(self) -> Sequence[SourceFile]:
         """Every file."""
+
+    def quarantined_after(self, number: int, limit: int) -> Sequence[Quarantined]:
+        """Quarantined lines of every schema with a greater number, the earliest first."""
 
     def pending(self, keys: Iterable[int]) -> Mapping[int, bytes]:
         """Look up what is kept of records that come in two lines, by the key that joins them."""
