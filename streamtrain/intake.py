@@ -16,6 +16,7 @@ from streamtrain.dataset.select import select
 from streamtrain.dataset.split import HOLDOUT, VALIDATION, in_fraction
 from streamtrain.dataset.store import Store
 from streamtrain.dataset.weighting import reweighted
+from streamtrain.ingest.disposal import Disposal
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
 from streamtrain.ingest.retry import RetryReport
 from streamtrain.train.presets import TrainingConfig, resolve
@@ -66,6 +67,12 @@ class Intake:
             config.state.directory / "state.db", config.schema.digest, max_samples=config.dataset.window, clock=clock
         )
         self._ingestor = Ingestor(self.store, config.schema, ingest_options(config), clock=clock)
+        logs = config.logs
+        self._disposal = (
+            None
+            if logs.after_ingest == "keep"
+            else Disposal(self.store, logs.directory, logs.archive if logs.after_ingest == "archive" else None)
+        )
 
     def close(self) -> None:
         """Give the database back."""
@@ -83,7 +90,10 @@ class Intake:
         self, should_stop: Callable[[], bool] = lambda: False, on_batch: Callable[[], None] = lambda: None
     ) -> IngestReport:
         """Read what the logs have to give into the dataset."""
-        return self._ingestor.run(should_stop, on_batch)
+        report = self._ingestor.run(should_stop, on_batch)
+        if self._disposal is not None and not should_stop():
+            self._disposal.dispose(self._ingestor.finished())
+        return report
 
     def ingest_files(self, files: Sequence[Path]) -> IngestReport:
         """Read these files and no others; the report is of all of them."""
@@ -133,5 +143,9 @@ def ingest_options(config: Config) -> IngestOptions:
     """Return what the section `logs` asks of ingestion."""
     logs = config.logs
     return IngestOptions(
-        directory=logs.directory, include=logs.include, exclude=logs.exclude, max_line_bytes=logs.max_line_bytes
+        directory=logs.directory,
+        include=logs.include,
+        exclude=logs.exclude,
+        max_line_bytes=logs.max_line_bytes,
+        idle_timeout_s=logs.idle_timeout_s,
     )

@@ -40,6 +40,18 @@ def cross_checks(config: Config) -> Iterator[Contradiction]:
 
 def _directories(config: Config) -> Iterator[Contradiction]:
     logs = os.path.normpath(config.logs.directory)
+    archive = config.logs.archive
+    if archive is not None and os.path.commonpath([logs, os.path.normpath(archive)]) == logs:
+        yield Contradiction(
+            ("logs.archive", "logs.directory"),
+            str(archive),
+            "a directory outside logs.directory",
+            "what is moved there would be found as a log again",
+        )
+    if archive is None and config.logs.after_ingest == "archive":
+        yield Contradiction(
+            ("logs.archive", "logs.after_ingest"), None, "a directory", "logs.after_ingest: archive moves files there"
+        )
     for name, directory in (("state", config.state.directory), ("models", config.models.directory)):
         inside = os.path.normpath(directory)
         if os.path.commonpath([logs, inside]) == logs:
@@ -169,7 +181,5 @@ def _address(config: Config) -> Iterator[Contradiction]:
 def _not_yet(config: Config) -> Iterator[Contradiction]:
     """Refuse what is part of the contract but not built yet: a setting that is silently ignored is worse."""
     later = "this version cannot do more yet"
-    if config.logs.after_ingest != "keep":
-        yield Contradiction(("logs.after_ingest",), config.logs.after_ingest, "keep", later)
     if config.publish.hooks:
         yield Contradiction(("publish.hooks",), [list(hook) for hook in config.publish.hooks], "[]", later)

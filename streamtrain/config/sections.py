@@ -75,9 +75,14 @@ class LogsSection:
         "`auto` tells plain and gzip JSON Lines apart by content; `jsonl` expects plain lines.",
     ] = "auto"
     max_line_bytes: Annotated[LineBytes, "A longer line is quarantined without being held in memory."] = 1024 * 1024
+    idle_timeout_s: Annotated[
+        Seconds, "A last line without its end is taken, and a file is moved or deleted, once unchanged for so long."
+    ] = 10.0
     after_ingest: Annotated[
-        Literal["keep", "archive", "delete"], "What becomes of a file that was read to its end. This version keeps it."
+        Literal["keep", "archive", "delete"],
+        "What becomes of a file that was read to its end and durably committed, and not changed for `idle_timeout`.",
     ] = "keep"
+    archive: Annotated[Path | None, "Where `after_ingest: archive` moves files, with their sub-directories."] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

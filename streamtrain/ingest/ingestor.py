@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamtrain.ingest.decode import Decoder
+from streamtrain.ingest.disposal import Finished
 from streamtrain.ingest.halves import Half
 from streamtrain.ingest.identity import NotReadableError, OpenLog
 from streamtrain.ingest.join import Joiner
@@ -220,6 +221,28 @@ class Ingestor:
             Whatever `store.commit` raises; what was committed before stays so, and is in quarantine no longer.
         """
         return retry(self._store, self._decoder, len(self._schema.feature_names), self._joined)
+
+    def finished(self) -> list[Finished]:
+        """List the files that were read to their end, the last line whole, and have been left alone since.
+
+        Returns
+        -------
+        list of Finished
+            Unchanged for `idle_timeout_s`; none where that is None. Files that are no logs are not among them.
+        """
+        options, idle_s = self._options, self._options.idle_timeout_s
+        if idle_s is None or self._unfinished:
+            return []
+        latest = (self._clock() - idle_s) * 1e9
+        found = []
+        for path, look in scan(options.directory, options.include, options.exclude).files:
+            file = self._register.present(look)
+            if file is None or file.waiting or look_of(file) != look or max(look.mtime_ns, look.ctime_ns) > latest:
+                continue
+            source = self._register.source(file.source)
+            if source is not None and not source.oversize and (file.compressed or source.offset == look.size):
+                found.append(Finished(path, look))
+        return found
 
     def lag(self) -> tuple[int, float]:
         """Measure what is there and not read yet, by looking at sizes only.
