@@ -12,6 +12,8 @@ from typing import Any
 
 from streamtrain.config import Config
 from streamtrain.dataset import window
+from streamtrain.dataset.errors import StoreDamagedError
+from streamtrain.dataset.rescue import open_store, rebuild
 from streamtrain.dataset.select import select
 from streamtrain.dataset.split import HOLDOUT, VALIDATION, in_fraction
 from streamtrain.dataset.store import Store
@@ -63,9 +65,12 @@ class Intake:
         self.config = config
         self._clock = clock
         config.state.directory.mkdir(parents=True, exist_ok=True)
-        self.store = Store(
-            config.state.directory / "state.db", config.schema.digest, max_samples=config.dataset.window, clock=clock
-        )
+        self._path = config.state.directory / "state.db"
+        self._use(open_store(self._path, config.schema.digest, max_samples=config.dataset.window, clock=clock))
+
+    def _use(self, store: Store) -> None:
+        config, clock = self.config, self._clock
+        self.store = store
         self._ingestor = Ingestor(self.store, config.schema, ingest_options(config), clock=clock)
         logs = config.logs
         self._disposal = (
@@ -89,7 +94,20 @@ class Intake:
     def ingest(
         self, should_stop: Callable[[], bool] = lambda: False, on_batch: Callable[[], None] = lambda: None
     ) -> IngestReport:
-        """Read what the logs have to give into the dataset."""
+        """Read what the logs have to give into the dataset.
+
+        A database that turns out to be damaged is set aside; what the logs that are still there have to give is then
+        read into a new one. Its samples are gone until then, published models are not touched.
+        """
+        try:
+            return self._ingest(should_stop, on_batch)
+        except StoreDamagedError as damage:
+            self.store.close()
+            window, digest = self.config.dataset.window, self.config.schema.digest
+            self._use(rebuild(self._path, digest, damage, max_samples=window, clock=self._clock))
+        return self._ingest(should_stop, on_batch)
+
+    def _ingest(self, should_stop: Callable[[], bool], on_batch: Callable[[], None]) -> IngestReport:
         report = self._ingestor.run(should_stop, on_batch)
         if self._disposal is not None and not should_stop():
             self._disposal.dispose(self._ingestor.finished())

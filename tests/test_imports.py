@@ -33,6 +33,7 @@ ALLOWED = {
         "types",
         "config",
         "cycle",
+        "dataset.errors",
         "intake",
         "lessons",
         "ingest.watch",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -211,6 +213,21 @@ def lock(path: Path) -> int:
     return descriptor
 
 
+@contextmanager
+def lock_held(path: Path) -> Iterator[None]:
+    """Hold the writer's lock of a database without opening it.
+
+    Raises
+    ------
+    StoreBusyError, StoreError
+    """
+    descriptor = lock(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
@@ -219,7 +236,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
             f"open {path}: its format is version {version}, this program knows up to {VERSION}; upgrade the program"
         )
     if version and application != _APPLICATION:
-        raise StoreDamagedError(f"open {path}: it is the database of another program; name another state directory")
+        raise StoreDamagedError(
+            f"open {path}: it is the database of another program; name another state directory", foreign=True
+        )
     if readonly:
         if not version:
             raise StoreMissingError(f"open {path}: it is empty; `ingest`, `once` or `run` fills it")

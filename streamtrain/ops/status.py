@@ -7,6 +7,7 @@ from typing import Any
 
 from streamtrain.config import Config
 from streamtrain.dataset.errors import StoreMissingError
+from streamtrain.dataset.rescue import REBUILT
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import Ingestor
 from streamtrain.intake import ingest_options
@@ -75,4 +76,5 @@ def _dataset(config: Config, now: float) -> dict[str, Any]:
                 "lost_bytes": counts.lost_bytes,
             },
             "lag": {"bytes": behind_bytes, "seconds": behind_s},
+            "rebuilt": store.get(REBUILT),
         }

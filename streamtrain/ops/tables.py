@@ -37,6 +37,13 @@ def print_status(state: dict[str, Any]) -> None:
     else:
         console.print("ingested  " + "  ".join(f"{value:,} {name}" for name, value in ingested.items()))
         console.print(f"lag       {lag['bytes']:,} bytes, {lag['seconds']:.1f} s not yet read")
+    rebuilt = state.get("rebuilt")
+    if rebuilt:
+        console.print(
+            f"[red]rebuilt[/]   {_time(rebuilt['time'])}: the state database was damaged and is kept as "
+            f"{_plain(rebuilt['aside'])}; the dataset holds what the logs that were still there gave",
+            soft_wrap=True,
+        )
     current = state["current"]
     if current is None:
         console.print("serving   nothing yet")
