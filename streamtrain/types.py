@@ -318,7 +318,7 @@ class SourceFile:
     mtime_ns, ctime_ns : int
         As they were when it was last read to its end; -1 while it was not.
     compressed : bool
-        It is gzip.
+        It is gzip or zstd.
     waiting : bool
         Its end is not a complete line yet, or it was not read to its end.
     gone : bool

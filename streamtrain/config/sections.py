@@ -67,12 +67,13 @@ class LogsSection:
         "*.ndjson*",
         "*.json",
         "*.json.gz",
+        "*.json.zst",
         "*.log*",
     )
     exclude: Annotated[AnyPatterns, "Names to leave alone although included."] = (".*", "*.tmp", "*.part", "*~")
     format: Annotated[
         Literal["auto", "jsonl"],
-        "`auto` tells plain and gzip JSON Lines apart by content; `jsonl` expects plain lines.",
+        "JSON Lines, plain, gzip or zstd, told apart by content under either name.",
     ] = "auto"
     max_line_bytes: Annotated[LineBytes, "A longer line is quarantined without being held in memory."] = 1024 * 1024
     idle_timeout_s: Annotated[

@@ -13,17 +13,17 @@ from streamtrain.ingest.decode import KEPT_BYTES, Decoder
 from streamtrain.ingest.finding import Findings
 from streamtrain.ingest.hashing import digest
 from streamtrain.ingest.identity import EDGE_BYTES, Look, OpenLog
+from streamtrain.ingest.packed import is_packed
 from streamtrain.ingest.pile import Pile
 from streamtrain.ingest.recognise import Place, Recogniser
 from streamtrain.ingest.register import Register
-from streamtrain.ingest.tail import BLOCK_BYTES, GZIP, Block, DamagedLogError, LineReader
+from streamtrain.ingest.tail import BLOCK_BYTES, Block, DamagedLogError, LineReader
 from streamtrain.types import Quarantined, SourceFile
 
 # A file can change again within one tick of the clock that stamps it, and neither size nor time need show it.
 _SAME_TICK_NS: Final = 50_000_000
 _TELLING_BYTES: Final = 64  # a shorter beginning of a first line is too much like others to know it again by
 _FOREIGN: Final = {
-    b"\x28\xb5\x2f\xfd": "zstd",
     b"\xfd7zX": "xz",
     b"BZh": "bzip2",
     b"PK\x03\x04": "zip",
@@ -105,11 +105,11 @@ class FileReader:
             source=0,
             path=log.path,
             size=log.look.size,
-            compressed=begin.startswith(GZIP),
+            compressed=is_packed(begin),
         )
         foreign = next((name for magic, name in _FOREIGN.items() if begin.startswith(magic)), None)
         if foreign is not None:
-            self._reject(log, None, f"this is {foreign}; expected JSON Lines, plain or gzip")
+            self._reject(log, None, f"this is {foreign}; expected JSON Lines, plain, gzip or zstd")
             self._settle(log, file)
             return
         cursor = None
