@@ -352,7 +352,7 @@ class Store:
     def _reading(self, what: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise failure(error, f"{what} in {self.path}") from error
 
     @contextmanager
@@ -364,5 +364,5 @@ class Store:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise failure(error, f"{what} in {self.path}", "nothing was changed; ") from error

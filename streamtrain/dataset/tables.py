@@ -148,7 +148,7 @@ def connect(path: Path, readonly: bool) -> sqlite3.Connection:
         raise StoreError(f"open {path}: {error}; check that its directory exists and may be written") from error
     try:
         _prepare(connection, path, readonly)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
         raise failure(error, f"open {path}") from error
     except StoreError:
@@ -157,12 +157,13 @@ def connect(path: Path, readonly: bool) -> sqlite3.Connection:
     return connection
 
 
-def failure(error: sqlite3.Error, what: str, effect: str = "") -> StoreError:
+def failure(error: sqlite3.Error | UnicodeDecodeError, what: str, effect: str = "") -> StoreError:
     """Say what a database error means for its user.
 
     Parameters
     ----------
-    error : sqlite3.Error
+    error : sqlite3.Error or UnicodeDecodeError
+        The latter where even the message of an error can't be read, for what the database holds.
     what : str
         What was being done, and where.
     effect : str
@@ -175,7 +176,7 @@ def failure(error: sqlite3.Error, what: str, effect: str = "") -> StoreError:
     """
     # The low byte of an extended code is its kind.
     kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if isinstance(error, UnicodeDecodeError) or kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         advice = "move the file aside; the dataset is then rebuilt from the logs that are still there"
         return StoreDamagedError(f"{what}: {error}; {effect}{advice}")
     return StoreError(f"{what}: {error}; {effect}check free space and permissions")

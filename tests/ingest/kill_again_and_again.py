@@ -153,10 +153,10 @@ def main() -> None:
     while killed.total() < n_kills:
         way = ways[lives % len(ways)]
         lives += 1
-        for _ in range(chance.randrange(1, 4)):
+        for _ in range(chance.randrange(1, 4) if way != "point" else 8):
             logs.step()
         point, after = points[lives // len(ways) % len(points)]
-        times, nth, how = chance.choice([1, 1, 2, 3]), int(chance.uniform(1, 12) ** 2.2), chance.choice([-1, -2])
+        times, nth, how = chance.choice([1, 1, 1, 3]), int(chance.uniform(1, 12) ** 2.2), chance.choice([-1, -2])
         child = os.fork()
         if not child:
             try:
