@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from streamtrain.dataset.errors import StoreDamagedError
 from streamtrain.dataset.store import Store
@@ -66,12 +69,21 @@ def rebuild(
     Returns
     -------
     Store
-        An empty one.
+        An empty one; or the same again, if it turns out to be sound.
 
     Raises
     ------
     StoreError
     """
+    if _is_sound(path):
+        try:
+            store = Store(path, digest, max_samples=max_samples, clock=clock)
+        except StoreDamagedError as again:
+            damage = again
+        else:
+            # To SQLite an input error that passes looks like damage.
+            _LOG.error("the state database seemed damaged (%s), but is sound on a second look, and stays", damage)
+            return store
     with lock_held(path):
         aside = _free(path, int(clock()))
         # The log of the database first: without it, what is moved last can't be taken for a sound one.
@@ -88,6 +100,18 @@ def rebuild(
     store = Store(path, digest, max_samples=max_samples, clock=clock)
     store.set(REBUILT, {"time": clock(), "aside": str(aside), "reason": str(damage)})
     return store
+
+
+def _is_sound(path: Path) -> bool:
+    """Read all of a database once more."""
+    if not path.exists():
+        return False
+    try:
+        # For reading only, or closing it would change what may have to be set aside.
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+            return bool(database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except (sqlite3.Error, UnicodeDecodeError):
+        return False
 
 
 def _free(path: Path, seconds: int) -> Path:

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from simulated_logs import lines, rows, write_config
 
+from streamtrain.dataset.errors import StoreDamagedError
+from streamtrain.dataset.rescue import rebuild
+
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
@@ -42,6 +45,17 @@ def test_the_power_goes_at_every_write(run_beside, tmp_path):
     sys.stdout.write(f"{report}\n")
     assert report["cuts"] >= 300
     assert report["behind"] >= 100
+
+
+def test_a_read_error_that_passed_is_not_taken_for_damage(yard):
+    """SQLite says of both that the database is malformed."""
+    yard.write("a.jsonl", lines(rows(30)))
+    yard.run()
+    yard.close()
+    damage = StoreDamagedError("commit: database disk image is malformed")
+    with rebuild(yard.root / "state.db", yard.schema.digest, damage, max_samples=1000) as store:
+        assert store.counts().n_samples == 30
+    assert not list(yard.root.glob("*.damaged-*"))
 
 
 @pytest.mark.slow
