@@ -21,7 +21,7 @@ from typing import Self
 from streamtrain.dataset import chunks, ledger, waiting
 from streamtrain.dataset.chunks import Chunk
 from streamtrain.dataset.counts import Counts, add_up, count
-from streamtrain.dataset.errors import StoreError
+from streamtrain.dataset.errors import StoreDamagedError, StoreError
 from streamtrain.dataset.keys import KeyIndex
 from streamtrain.dataset.select import select
 from streamtrain.dataset.tables import connect, failure, lock
@@ -332,6 +332,7 @@ class Store:
         """Find the row of the schema, and whether another one was used last."""
         with self._reading("find the log schema"):
             last = self._db.execute("SELECT id, digest FROM schemas ORDER BY used DESC, id DESC LIMIT 1").fetchone()
+            last = None if last is None else (int(last[0]), last[1])
         if self._readonly or (last is not None and digest in (None, last[1])):
             if digest is not None and (last is None or last[1] != digest):
                 with self._reading("find the log schema"):
@@ -354,6 +355,11 @@ class Store:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise failure(error, f"{what} in {self.path}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            # The tree of pages can be sound, and a row in it not.
+            raise StoreDamagedError(
+                f"{what} in {self.path}: a row is malformed ({error}); move the file aside"
+            ) from error
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from log_yard import Yard, line, lines
 
@@ -141,6 +141,11 @@ def state(tmp_path_factory):
 
 @for_long
 @unhurried
+@example(spoil=[(30746, b"\x0e")], size=None, wal=None)
+@example(spoil=[(30746, b"\x0c")], size=None, wal=None)
+@example(spoil=[(30746, b"\x00")], size=None, wal=None)
+@example(spoil=[(3963, b"\t")], size=None, wal=None)
+@example(spoil=[(2449, b"\x80")], size=None, wal=None)
 @given(
     spoil=st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(min_size=1, max_size=64)), max_size=4),
     size=st.one_of(st.none(), st.integers(0, 1 << 17)),
