@@ -44,7 +44,7 @@ def ours(log: Path, folder: Path) -> int:
     from streamtrain.ingest.schema import Schema
 
     schema = Schema(id="id")
-    with Store(folder / "state.db", schema.digest) as store:
+    with Store(folder / "state.db", schema.digest, max_samples=100_000) as store:
         report = Ingestor(store, schema, IngestOptions(log.parent, include=(log.name,))).run()
         store.sync()
     return report.samples
