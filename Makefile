@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: demo test test-fast lint types bench clean help
+.PHONY: demo test test-fast soak fuzz lint types bench bench-ingest clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -22,6 +22,10 @@ $(VENV)/peers.stamp: $(VENV)/dev.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	touch $@
 
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@
+
 demo: $(VENV)/run.stamp ## the whole flow, live, in a minute (LOGS=FILE replays a log of yours)
 	$(BIN)/streamtrain demo $(if $(LOGS),--logs '$(LOGS)')
 
@@ -37,6 +41,15 @@ test: lint types ## everything
 
 test-fast: $(VENV)/dev.stamp ## under a minute, for the hand
 	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root'
+
+soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for another number)
+	STREAMTRAIN_KILLS=$(or $(KILLS),10000) $(BIN)/pytest tests/ingest/test_soak.py -v -rP
+
+fuzz: $(VENV)/dev.stamp ## anything at all as lines, files, gzip and state, for five minutes
+	STREAMTRAIN_FUZZ_SECONDS=$(or $(SECONDS_EACH),75) $(BIN)/pytest tests/fuzz -v -p no:cacheprovider
+
+bench-ingest: $(VENV)/bench.stamp ## lines a second, memory and delay of reading logs, beside its peers
+	$(BIN)/python bench/ingest.py
 
 bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py

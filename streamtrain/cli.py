@@ -269,6 +269,44 @@ def quarantine_list(config_file: Path, as_json: bool, limit: int) -> None:
     print_quarantine(rows)
 
 
+@quarantine.command(name="show")
+@CONFIG
+@JSON
+@click.argument("number", type=click.IntRange(1))
+def quarantine_show(config_file: Path, as_json: bool, number: int) -> None:
+    """Show one line with everything that is known of it."""
+    from streamtrain.config import load
+    from streamtrain.dataset.store import Store
+
+    config = load(config_file)
+    with Store(config.state.directory / "state.db", config.schema.digest, readonly=True) as store:
+        row = store.quarantined(number)
+    if row is None:
+        raise click.BadParameter(f"there is no quarantined line {number}; `quarantine list` has the numbers")
+    if as_json:
+        _print_json(asdict(row))
+        return
+    from streamtrain.ops.tables import print_quarantined
+
+    print_quarantined(row)
+
+
+@quarantine.command(name="retry")
+@CONFIG
+@JSON
+def quarantine_retry(config_file: Path, as_json: bool) -> None:
+    """Decode the lines again under the schema of today, and ingest those that now work."""
+    from streamtrain.config import load
+    from streamtrain.intake import Intake
+
+    with Intake(load(config_file)) as intake:
+        report = asdict(intake.retry())
+    if as_json:
+        _print_json(report)
+    else:
+        click.echo("  ".join(f"{value:,} {name}" for name, value in report.items()))
+
+
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.option("--logs", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Replay this log instead.")
 def demo(logs: Path | None) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from streamtrain.config import Config, to_dict
 from streamtrain.dataset import scale
+from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
@@ -84,9 +85,13 @@ class Cycle:
         self._clock = clock
         self._say = on_progress
         self.intake = Intake(config, clock)
-        self.store = self.intake.store
         self.registry = Registry(config.models.directory, keep=config.models.keep, clock=clock)
         self._lessons = Lessons(self.intake)
+
+    @property
+    def store(self) -> Store:
+        """The state database, which changes when it turns out to be damaged."""
+        return self.intake.store
 
     def close(self) -> None:
         """Give the database and the models directory back."""

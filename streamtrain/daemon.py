@@ -16,7 +16,7 @@ from types import FrameType
 from streamtrain.config import Config, ConfigError
 from streamtrain.config import load as load_config
 from streamtrain.cycle import Cycle, Interrupted, Progress
-from streamtrain.dataset.errors import StoreError
+from streamtrain.dataset.errors import StoreDamagedError, StoreError
 from streamtrain.ingest.watch import Watcher
 from streamtrain.intake import SUMMARY
 from streamtrain.lessons import TeacherError
@@ -33,7 +33,7 @@ SCAN_INTERVAL_S = 2.0
 QUIET_S = 0.1
 """At most one scan in this time, however many events come."""
 RETRY_S = 10.0
-"""Between two tries where the models directory cannot be written."""
+"""Between two tries where the models directory or the state database cannot be written."""
 
 
 class Daemon:
@@ -140,8 +140,11 @@ class Daemon:
             return
         try:
             report = cycle.ingest(self._halting)
+        except StoreDamagedError:
+            raise
         except (StoreError, OSError, MemoryError) as error:
-            self._read_not_before = self._monotonic() + RETRY_S
+            # A full disk passes, and a restart would not help: what was not committed is read again.
+            self._not_before = self._read_not_before = self._monotonic() + RETRY_S
             _LOG.error("logs could not be read; nothing is lost, next try in %g s: %s", RETRY_S, _told(error))
             self._notifier.status(f"logs could not be read, trying again: {_told(error)}")
             return

@@ -12,11 +12,15 @@ from typing import Any
 
 from streamtrain.config import Config
 from streamtrain.dataset import window
+from streamtrain.dataset.errors import StoreDamagedError
+from streamtrain.dataset.rescue import open_store, rebuild
 from streamtrain.dataset.select import select
 from streamtrain.dataset.split import HOLDOUT, VALIDATION, in_fraction
 from streamtrain.dataset.store import Store
 from streamtrain.dataset.weighting import reweighted
+from streamtrain.ingest.disposal import Disposal
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
+from streamtrain.ingest.retry import RetryReport
 from streamtrain.train.presets import TrainingConfig, resolve
 from streamtrain.types import FastGRNNConfig, Samples
 
@@ -61,10 +65,19 @@ class Intake:
         self.config = config
         self._clock = clock
         config.state.directory.mkdir(parents=True, exist_ok=True)
-        self.store = Store(
-            config.state.directory / "state.db", config.schema.digest, max_samples=config.dataset.window, clock=clock
-        )
+        self._path = config.state.directory / "state.db"
+        self._use(open_store(self._path, config.schema.digest, max_samples=config.dataset.window, clock=clock))
+
+    def _use(self, store: Store) -> None:
+        config, clock = self.config, self._clock
+        self.store = store
         self._ingestor = Ingestor(self.store, config.schema, ingest_options(config), clock=clock)
+        logs = config.logs
+        self._disposal = (
+            None
+            if logs.after_ingest == "keep"
+            else Disposal(self.store, logs.directory, logs.archive if logs.after_ingest == "archive" else None)
+        )
 
     def close(self) -> None:
         """Give the database back."""
@@ -81,8 +94,24 @@ class Intake:
     def ingest(
         self, should_stop: Callable[[], bool] = lambda: False, on_batch: Callable[[], None] = lambda: None
     ) -> IngestReport:
-        """Read what the logs have to give into the dataset."""
-        return self._ingestor.run(should_stop, on_batch)
+        """Read what the logs have to give into the dataset.
+
+        A database that turns out to be damaged is set aside; what the logs that are still there have to give is then
+        read into a new one. Its samples are gone until then, published models are not touched.
+        """
+        try:
+            return self._ingest(should_stop, on_batch)
+        except StoreDamagedError as damage:
+            self.store.close()
+            window, digest = self.config.dataset.window, self.config.schema.digest
+            self._use(rebuild(self._path, digest, damage, max_samples=window, clock=self._clock))
+        return self._ingest(should_stop, on_batch)
+
+    def _ingest(self, should_stop: Callable[[], bool], on_batch: Callable[[], None]) -> IngestReport:
+        report = self._ingestor.run(should_stop, on_batch)
+        if self._disposal is not None and not should_stop():
+            self._disposal.dispose(self._ingestor.finished())
+        return report
 
     def ingest_files(self, files: Sequence[Path]) -> IngestReport:
         """Read these files and no others; the report is of all of them."""
@@ -94,6 +123,10 @@ class Intake:
             reports.append(one.run())
         total = {name: sum(getattr(one, name) for one in reports) for name in SUMMARY}
         return replace(reports[-1], **total)
+
+    def retry(self) -> RetryReport:
+        """Decode quarantined lines again, and ingest those that now work."""
+        return self._ingestor.retry()
 
     def splits(self) -> Splits:
         """Cut the rolling window by stable hashes of its sessions."""
@@ -128,5 +161,9 @@ def ingest_options(config: Config) -> IngestOptions:
     """Return what the section `logs` asks of ingestion."""
     logs = config.logs
     return IngestOptions(
-        directory=logs.directory, include=logs.include, exclude=logs.exclude, max_line_bytes=logs.max_line_bytes
+        directory=logs.directory,
+        include=logs.include,
+        exclude=logs.exclude,
+        max_line_bytes=logs.max_line_bytes,
+        idle_timeout_s=logs.idle_timeout_s,
     )

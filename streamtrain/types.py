@@ -318,7 +318,7 @@ class SourceFile:
     mtime_ns, ctime_ns : int
         As they were when it was last read to its end; -1 while it was not.
     compressed : bool
-        It is gzip.
+        It is gzip or zstd.
     waiting : bool
         Its end is not a complete line yet, or it was not read to its end.
     gone : bool
@@ -354,6 +354,8 @@ class Quarantined:
         What is wrong with it, in words.
     line : bytes
         Its first 4 KiB.
+    id : int
+        Number in the store, never given twice; 0 before it has one.
     """
 
     source: int
@@ -361,6 +363,34 @@ class Quarantined:
     offset: int
     reason: str
     line: bytes
+    id: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What is known of a record that comes in two lines.
+
+    Attributes
+    ----------
+    key : int
+        Signed 64-bit hash of the key that joins them.
+    waiting : bool
+        One half waits for the other; otherwise it is only remembered which lines were joined.
+    record : bytes
+        The halves, in a form that only ingestion reads.
+    """
+
+    key: int
+    waiting: bool
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How long, and how many, halves of records are waited for: those that waited longest go first."""
+
+    max_age_s: float
+    max_pending: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +412,14 @@ class Batch:
         Complete lines read, and how many of them were no samples.
     n_recognised : int
         Files whose content turned out to have been read under another name.
+    pending : tuple of Pending
+        New state of each record of which a half was read.
+    bound : Bound or None
+        Of all that are pending.
+    n_repeated, n_unlabelled : int
+        Halves that were read before or that a later one replaced; outcomes that no label can be made from.
+    released : tuple of int
+        Quarantined lines, by `Quarantined.id`, that are in quarantine no longer.
     """
 
     samples: Samples
@@ -392,11 +430,27 @@ class Batch:
     n_lines: int = 0
     n_quarantined: int = 0
     n_recognised: int = 0
+    pending: tuple[Pending, ...] = ()
+    bound: Bound | None = None
+    n_repeated: int = 0
+    n_unlabelled: int = 0
+    released: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit did: new samples, and samples dropped because their key was in the window already."""
+    """What a commit did.
+
+    Attributes
+    ----------
+    n_samples : int
+        New samples.
+    n_duplicates : int
+        Samples dropped because their key was in the window already.
+    n_expired : int
+        Records given up because their other half did not come in time, or too many were waiting.
+    """
 
     n_samples: int
     n_duplicates: int
+    n_expired: int = 0

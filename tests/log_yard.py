@@ -36,11 +36,11 @@ def lines(numbers: Iterable[int]) -> bytes:
 class Yard:
     """Logs and the store that they are read into; `restart` is what a new process does."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, schema: Schema | None = None) -> None:
         self.root = root
         self.logs = root / "logs"
         self.logs.mkdir()
-        self.schema = Schema()
+        self.schema = schema or Schema()
         self.now: float | None = None
         self.options: dict[str, object] = {}
         self.store: Store | None = None
@@ -49,7 +49,7 @@ class Yard:
     def restart(self, **options: object) -> None:
         self.options |= options
         self.close()
-        self.store = Store(self.root / "state.db", self.schema.digest)
+        self.store = Store(self.root / "state.db", self.schema.digest, clock=self.clock)
         self.ingestor = Ingestor(self.store, self.schema, IngestOptions(self.logs, **self.options), clock=self.clock)
 
     def clock(self) -> float:

@@ -98,6 +98,13 @@ def test_bad_lines_are_quarantined_and_good_ones_are_read(tmp_path):
     assert len(listed) == len(bad)
     assert all(one["reason"] and one["path"].endswith("a.jsonl") for one in listed)
     assert min(one["offset"] for one in listed) == len(lines(good[:700]))
+    number = listed[-1]["id"]
+    shown = command("quarantine", "show", str(number), "--config", config).stdout
+    assert "not JSON" in shown
+    assert "line      not json" in shown
+    assert command("quarantine", "show", "999", "--config", config, check=False).returncode == 2
+    told = json.loads(command("quarantine", "retry", "--config", config, "--json").stdout)
+    assert told == {"tried": len(bad), "samples": 0, "duplicates": 0, "halves": 0, "remaining": len(bad)}
 
 
 def test_too_few_samples_are_skipped_with_words(tmp_path):

@@ -41,6 +41,18 @@ def cross_checks(config: Config) -> Iterator[Contradiction]:
 
 def _directories(config: Config) -> Iterator[Contradiction]:
     logs = os.path.normpath(config.logs.directory)
+    archive = config.logs.archive
+    if archive is not None and os.path.commonpath([logs, os.path.normpath(archive)]) == logs:
+        yield Contradiction(
+            ("logs.archive", "logs.directory"),
+            str(archive),
+            "a directory outside logs.directory",
+            "what is moved there would be found as a log again",
+        )
+    if archive is None and config.logs.after_ingest == "archive":
+        yield Contradiction(
+            ("logs.archive", "logs.after_ingest"), None, "a directory", "logs.after_ingest: archive moves files there"
+        )
     for name, directory in (("state", config.state.directory), ("models", config.models.directory)):
         inside = os.path.normpath(directory)
         if os.path.commonpath([logs, inside]) == logs:
@@ -66,14 +78,15 @@ def _schema(config: Config) -> Iterator[Contradiction]:
     for index, name in enumerate(features):
         if name in features[:index]:
             yield Contradiction(("schema.features",), list(features), "every feature once", f"{name} is listed twice")
-    roles = ("label", "timestamp", "id", "session", "teacher", "weight", "propensity")
+    roles = ("label", "timestamp", "id", "session", "teacher", "weight", "propensity", "scores", "quality", "model")
     taken: dict[str, str] = {}
     for role in roles:
         field = getattr(schema, role)
         if field is None:
             continue
         if field in features:
-            hint = "the model would read off the answer" if role in ("label", "teacher") else "it is a feature already"
+            tells = role in ("label", "teacher", "scores", "quality")
+            hint = "the model would read off the answer" if tells else "it is a feature already"
             yield Contradiction((f"schema.{role}", "schema.features"), field, "a field that is not a feature", hint)
         elif field in taken and {role, taken[field]} != {"id", "session"}:
             yield Contradiction(
@@ -99,6 +112,37 @@ def _schema(config: Config) -> Iterator[Contradiction]:
         yield Contradiction(
             ("training.teacher",), teacher, f"{', '.join(TEACHERS)}, or a model file", "there is no such file"
         )
+    if not schema.prices and (schema.scores or schema.quality):
+        role = "scores" if schema.scores else "quality"
+        yield Contradiction(
+            ("schema.prices", f"schema.{role}"),
+            None,
+            f"the price of each model, as schema.{role} is set",
+            "which model is the lightweight one, their prices tell",
+        )
+    if schema.prices and not (schema.scores or schema.quality):
+        yield Contradiction(
+            ("schema.prices", "schema.scores"),
+            dict(schema.prices),
+            "null, or schema.scores or schema.quality set",
+            "without them the label is a field of its own, and prices change nothing",
+        )
+    if schema.quality is not None and (schema.join is None or schema.model is None):
+        yield Contradiction(
+            ("schema.quality", "schema.model", "schema.join"),
+            schema.quality,
+            "null, or schema.model and schema.join set",
+            "the quality of an answer tells something where the model that gave it is known, in lines that are joined",
+        )
+    if schema.join is not None:
+        halves = schema.join
+        if halves.decision == halves.outcome:
+            yield Contradiction(("schema.join.outcome",), halves.outcome, "another value than that of decisions")
+        for role, field in (("key", halves.key), ("kind", halves.kind)):
+            if field in features or field in {name for name in taken if taken[name] not in ("id", "session")}:
+                yield Contradiction((f"schema.join.{role}", "schema"), field, "a field with no other meaning")
+        if halves.key == halves.kind:
+            yield Contradiction(("schema.join.kind",), halves.kind, "another field than schema.join.key")
     scales = config.router.input_scale
     if scales is not None and len(scales) != len(schema.feature_names):
         yield Contradiction(
@@ -143,7 +187,5 @@ def _address(config: Config) -> Iterator[Contradiction]:
 def _not_yet(config: Config) -> Iterator[Contradiction]:
     """Refuse what is part of the contract but not built yet: a setting that is silently ignored is worse."""
     later = "this version cannot do more yet"
-    if config.logs.after_ingest != "keep":
-        yield Contradiction(("logs.after_ingest",), config.logs.after_ingest, "keep", later)
     if config.publish.hooks:
         yield Contradiction(("publish.hooks",), [list(hook) for hook in config.publish.hooks], "[]", later)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from streamtrain.config.checks import cross_checks
 from streamtrain.config.keys import Key, KeyValueError, as_dict, convert, keys_of, mapping_type
 from streamtrain.config.mistakes import ConfigError, Mistake, printable
-from streamtrain.config.sections import SECTIONS, TEACHERS, Config, SchemaSection, VectorFeatures
+from streamtrain.config.sections import (
+    SECTIONS,
+    TEACHERS,
+    Config,
+    JoinFields,
+    SchemaSection,
+    VectorFeatures,
+)
 from streamtrain.config.text import Document, KeyPath, TextError, read_text
-from streamtrain.ingest.schema import Schema, VectorField
+from streamtrain.ingest.schema import TRAJECTORY, Join, Schema, VectorField
 
 _MAX_FILE_BYTES = 1024 * 1024
+_READY_MADE = {"trajectory": TRAJECTORY}
 
 S = TypeVar("S")
 
@@ -133,19 +141,21 @@ class _Reader:
             self.mistakes.append(Mistake("the file", root, f"sections ({', '.join(SECTIONS)})"))
             root = {}
         self._refuse_unknown(root, list(SECTIONS), ())
+        named = root.get("schema")
+        ready = _READY_MADE.get(named) if isinstance(named, str) else None
+        if ready is not None:
+            root = {name: given for name, given in root.items() if name != "schema"}
         sections = {name: self._section(cls, root.get(name), (name,)) for name, cls in SECTIONS.items()}
-        schema = sections.pop("schema")
-        return Config(**sections, schema=_schema(schema))
+        written = _schema(sections.pop("schema"))
+        return Config(**sections, schema=written if ready is None else ready)
 
     def _section(self, cls: type[S], given: object, path: KeyPath) -> S:
         keys = keys_of(cls)
         if given is None:
             given = {}
         if not isinstance(given, dict):
-            hint = (
-                "ready-made schemas come in a later version" if path == ("schema",) and isinstance(given, str) else ""
-            )
-            self._note(path, given, f"a section with the keys {', '.join(keys)}", hint)
+            ready = "" if path != ("schema",) else f", or {' or '.join(_READY_MADE)}"
+            self._note(path, given, f"a section with the keys {', '.join(keys)}{ready}")
             given = {}
         self._refuse_unknown(given, list(keys), path)
         values = {
@@ -198,6 +208,9 @@ def _schema(section: SchemaSection) -> Schema:
     values: dict[str, Any] = {field.name: getattr(section, field.name) for field in fields(section)}
     if isinstance(section.features, VectorFeatures):
         values["features"] = VectorField(field=section.features.field, dim=section.features.dim)
+    values["prices"] = tuple(sorted((section.prices or {}).items()))
+    if section.join is not None:
+        values["join"] = Join(**asdict(section.join))
     return Schema(**values)
 
 
@@ -205,4 +218,7 @@ def _schema_section(schema: Schema) -> SchemaSection:
     values: dict[str, Any] = {field.name: getattr(schema, field.name) for field in fields(SchemaSection)}
     if isinstance(schema.features, VectorField):
         values["features"] = VectorFeatures(field=schema.features.field, dim=schema.features.dim)
+    values["prices"] = dict(schema.prices) or None
+    if schema.join is not None:
+        values["join"] = JoinFields(**asdict(schema.join))
     return SchemaSection(**values)

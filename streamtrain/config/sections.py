@@ -41,6 +41,10 @@ Pattern = Annotated[str, Meta(min_length=1, max_length=256)]
 Patterns = Annotated[tuple[Pattern, ...], Meta(min_length=1, description="a list of file name patterns, at least one")]
 AnyPatterns = Annotated[tuple[Pattern, ...], Meta(description="a list of file name patterns")]
 Columns = Annotated[tuple[Column, ...], Meta(min_length=1, max_length=4096, description="a list of field names")]
+Prices = Annotated[
+    dict[Column, Annotated[float, Meta(ge=0, le=1e12)]],
+    Meta(min_length=1, max_length=10_000, description="a mapping of model names to prices ≥ 0"),
+]
 Scales = Annotated[tuple[Scale, ...], Meta(min_length=1, description="a list of numbers > 0, one per feature")]
 Command = Annotated[tuple[Pattern, ...], Meta(min_length=1)]
 Commands = Annotated[tuple[Command, ...], Meta(description="a list of commands, each a list of words")]
@@ -68,17 +72,23 @@ class LogsSection:
         "*.ndjson*",
         "*.json",
         "*.json.gz",
+        "*.json.zst",
         "*.log*",
     )
     exclude: Annotated[AnyPatterns, "Names to leave alone although included."] = (".*", "*.tmp", "*.part", "*~")
     format: Annotated[
         Literal["auto", "jsonl"],
-        "`auto` tells plain and gzip JSON Lines apart by content; `jsonl` expects plain lines.",
+        "JSON Lines, plain, gzip or zstd, told apart by content under either name.",
     ] = "auto"
     max_line_bytes: Annotated[LineBytes, "A longer line is quarantined without being held in memory."] = 1024 * 1024
+    idle_timeout_s: Annotated[
+        Seconds, "A last line without its end is taken, and a file is moved or deleted, once unchanged for so long."
+    ] = 10.0
     after_ingest: Annotated[
-        Literal["keep", "archive", "delete"], "What becomes of a file that was read to its end. This version keeps it."
+        Literal["keep", "archive", "delete"],
+        "What becomes of a file that was read to its end and durably committed, and not changed for `idle_timeout`.",
     ] = "keep"
+    archive: Annotated[Path | None, "Where `after_ingest: archive` moves files, with their sub-directories."] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +99,18 @@ class VectorFeatures:
     dim: Annotated[
         Annotated[int, Meta(ge=1, le=4096, description="a whole number in 1..4096")], "Length of the array, D."
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinFields:
+    """Records that come in two lines: `schema.join: {key: task_hash}`."""
+
+    key: Annotated[Column, "Field of both lines that joins them."] = "task_hash"
+    kind: Annotated[Column, "Field that tells decisions and outcomes apart."] = "type"
+    decision: Annotated[Column, "Its value in decisions."] = "decision"
+    outcome: Annotated[Column, "Its value in outcomes."] = "outcome"
+    max_age_s: Annotated[Seconds, "A half that waited so long for the other is given up and counted."] = 7 * 86400.0
+    max_pending: Annotated[Count, "At most so many wait; those that waited longest are given up and counted."] = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +133,20 @@ class SchemaSection:
     teacher: Annotated[Column | None, "A stronger model's probability of label 1, for distillation."] = None
     weight: Annotated[Column | None, "How much a record counts; 1 without."] = None
     propensity: Annotated[Column | None, "Probability with which the logged choice was made."] = None
+    scores: Annotated[
+        Column | None,
+        "Score of each model, by name; the label is then 1 where the cheapest is within `tolerance` of the best.",
+    ] = None
+    prices: Annotated[Prices | None, "Price of each model, by name, in any unit."] = None
+    tolerance: Annotated[Penalty, "How much worse than the best still is good enough."] = 0.05
+    quality: Annotated[Column | None, "Quality of the one answer given, where an outcome has no scores."] = None
+    model: Annotated[Column | None, "The model that gave it; only of the cheapest does `quality` tell the label."] = (
+        None
+    )
+    min_quality: Annotated[Penalty, "Quality that is good enough."] = 0.7
+    join: Annotated[
+        JoinFields | None, "Records are two lines, decision and outcome: which fields tell; null reads one a line."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from streamtrain.dataset import waiting
+from streamtrain.types import Batch, Committed
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -20,6 +23,10 @@ class Counts:
         Lines ever read; of these, those seen before and those that are no samples; files recognised as already read.
     n_waiting : int
         Files whose end is not a complete line yet.
+    n_pending : int
+        Halves of records that wait for the other half.
+    n_unlabelled, n_expired : int
+        Outcomes ever read that no label can be made from; halves ever given up.
     n_lost, lost_bytes : int
         Sources that disappeared before they were read to their end, and the bytes known to be missing.
     oldest, newest : float or None
@@ -33,6 +40,9 @@ class Counts:
     n_quarantined: int
     n_recognised: int
     n_waiting: int
+    n_pending: int
+    n_unlabelled: int
+    n_expired: int
     n_lost: int
     lost_bytes: int
     oldest: float | None
@@ -51,8 +61,9 @@ def count(db: sqlite3.Connection, schema: int) -> Counts:
     -------
     Counts
     """
-    n_lines, n_samples, n_duplicates, n_quarantined, n_recognised = db.execute(
-        "SELECT n_lines, n_samples, n_duplicates, n_quarantined, n_recognised FROM totals"
+    n_lines, n_samples, n_duplicates, n_quarantined, n_recognised, n_unlabelled, n_expired = db.execute(
+        """SELECT n_lines, n_samples, n_duplicates, n_quarantined, n_recognised, n_unlabelled, n_expired
+           FROM totals"""
     ).fetchone()
     (n_waiting,) = db.execute(
         "SELECT count(*) FROM files WHERE schema = ? AND waiting AND NOT gone", (schema,)
@@ -71,8 +82,37 @@ def count(db: sqlite3.Connection, schema: int) -> Counts:
         n_quarantined=n_quarantined,
         n_recognised=n_recognised,
         n_waiting=n_waiting,
+        n_pending=waiting.count(db, schema),
+        n_unlabelled=n_unlabelled,
+        n_expired=n_expired,
         n_lost=n_lost,
         lost_bytes=lost_bytes,
         oldest=oldest,
         newest=newest,
+    )
+
+
+def add_up(db: sqlite3.Connection, batch: Batch, committed: Committed) -> None:
+    """Add a batch to the totals.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+        In a transaction.
+    batch : Batch
+    committed : Committed
+    """
+    db.execute(
+        """UPDATE totals SET n_lines = n_lines + ?, n_samples = n_samples + ?, n_duplicates = n_duplicates + ?,
+           n_quarantined = n_quarantined + ?, n_recognised = n_recognised + ?, n_unlabelled = n_unlabelled + ?,
+           n_expired = n_expired + ?""",
+        (
+            batch.n_lines,
+            committed.n_samples,
+            committed.n_duplicates + batch.n_repeated,
+            batch.n_quarantined,
+            batch.n_recognised,
+            batch.n_unlabelled,
+            committed.n_expired,
+        ),
     )

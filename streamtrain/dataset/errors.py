@@ -20,4 +20,15 @@ class StoreNewerError(StoreError):
 
 
 class StoreDamagedError(StoreError):
-    """The state database is not readable as one."""
+    """The state database is not readable as one.
+
+    Parameters
+    ----------
+    message : str
+    foreign : bool
+        It is sound, but another program's.
+    """
+
+    def __init__(self, message: str, *, foreign: bool = False) -> None:
+        super().__init__(message)
+        self.foreign = foreign

@@ -158,7 +158,7 @@ def write_quarantined(db: sqlite3.Connection, schema: int, lines: Iterable[Quara
         "INSERT INTO quarantine (schema, source, path, offset, reason, line) VALUES (?, ?, ?, ?, ?, ?)",
         [(schema, line.source, os.fsencode(line.path), line.offset, line.reason, line.line) for line in lines],
     )
-    # Ids are handed out in order and never again, and rows leave only at the low end.
+    # Ids are handed out in order and never again, so that no more rows than this remain.
     db.execute("DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (kept,))
 
 
@@ -176,12 +176,44 @@ def read_quarantined(db: sqlite3.Connection, schema: int, limit: int, skip: int)
     -------
     list of Quarantined
     """
-    query = """SELECT source, path, offset, reason, line FROM quarantine
+    query = """SELECT source, path, offset, reason, line, id FROM quarantine
                WHERE schema = ? ORDER BY id DESC LIMIT ? OFFSET ?"""
-    return [
-        Quarantined(source, os.fsdecode(path), offset, reason, line)
-        for source, path, offset, reason, line in db.execute(query, (schema, limit, skip))
-    ]
+    return list(map(_quarantined, db.execute(query, (schema, limit, skip))))
+
+
+def read_quarantined_after(db: sqlite3.Connection, number: int, limit: int) -> list[Quarantined]:
+    """Read quarantined lines of every schema, the earliest first.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+    number : int
+        Only those with a greater one.
+    limit : int
+
+    Returns
+    -------
+    list of Quarantined
+    """
+    query = "SELECT source, path, offset, reason, line, id FROM quarantine WHERE id > ? ORDER BY id LIMIT ?"
+    return list(map(_quarantined, db.execute(query, (number, limit))))
+
+
+def release(db: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    """Let go of quarantined lines that became samples.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+        In a transaction.
+    numbers : iterable of int
+    """
+    db.executemany("DELETE FROM quarantine WHERE id = ?", [(number,) for number in numbers])
+
+
+def _quarantined(row: tuple[int, bytes, int, str, bytes, int]) -> Quarantined:
+    source, path, offset, reason, line, number = row
+    return Quarantined(source, os.fsdecode(path), offset, reason, line, number)
 
 
 def forget_old_sources(db: sqlite3.Connection, schema: int) -> None:

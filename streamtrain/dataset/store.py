@@ -11,17 +11,17 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Self
 
-from streamtrain.dataset import chunks, ledger
+from streamtrain.dataset import chunks, ledger, waiting
 from streamtrain.dataset.chunks import Chunk
-from streamtrain.dataset.counts import Counts, count
-from streamtrain.dataset.errors import StoreError
+from streamtrain.dataset.counts import Counts, add_up, count
+from streamtrain.dataset.errors import StoreDamagedError, StoreError
 from streamtrain.dataset.keys import KeyIndex
 from streamtrain.dataset.select import select
 from streamtrain.dataset.tables import connect, failure, lock
@@ -132,18 +132,17 @@ class Store:
                 ledger.write_files(self._db, self._schema, batch.files, now)
                 if batch.quarantined:
                     ledger.write_quarantined(self._db, self._schema, batch.quarantined, self._max_quarantined)
-                if n_given or batch.n_lines or batch.n_recognised:
-                    self._db.execute(
-                        """UPDATE totals SET n_lines = n_lines + ?, n_samples = n_samples + ?,
-                           n_duplicates = n_duplicates + ?, n_quarantined = n_quarantined + ?,
-                           n_recognised = n_recognised + ?""",
-                        (batch.n_lines, n_new, n_given - n_new, batch.n_quarantined, batch.n_recognised),
-                    )
+                ledger.release(self._db, batch.released)
+                waiting.write(self._db, self._schema, batch.pending, now)
+                n_expired = 0 if batch.bound is None else waiting.expire(self._db, self._schema, batch.bound, now)
+                committed = Committed(n_new, n_given - n_new, n_expired)
+                if n_given or n_expired or batch.n_lines or batch.n_recognised:
+                    add_up(self._db, batch, committed)
             self._chunks = remaining
             self._index.add(samples.keys)
             if self._max_samples is not None and self._n_held() > 2 * self._max_samples:
                 self.prune(self._max_samples)
-            return Committed(n_new, n_given - n_new)
+            return committed
 
     def prune(self, max_samples: int | None = None, older_than: float | None = None) -> int:
         """Drop what fell out of the window, in whole chunks; a little more than the window remains.
@@ -206,10 +205,35 @@ class Store:
         with self._guard, self._reading("read the files"):
             return ledger.read_files(self._db, self._schema)
 
+    def pending(self, keys: Iterable[int]) -> Mapping[int, bytes]:
+        """Look up what is kept of records that come in two lines, by the key that joins them."""
+        with self._guard, self._reading("read halves of records"):
+            return waiting.read(self._db, self._schema, keys)
+
+    def n_waiting_halves(self) -> int:
+        """How many of them wait for their other half."""
+        with self._guard, self._reading("count halves of records"):
+            return waiting.count(self._db, self._schema)
+
+    def pending_since(self) -> float | None:
+        """When the one that has waited longest last changed, in seconds since the epoch; None where none waits."""
+        with self._guard, self._reading("look at halves of records"):
+            return waiting.since(self._db, self._schema)
+
     def quarantine(self, limit: int = 100, skip: int = 0) -> list[Quarantined]:
         """Quarantined lines, the latest first: at most `limit` after the first `skip`."""
         with self._guard, self._reading("read the quarantine"):
             return ledger.read_quarantined(self._db, self._schema, limit, skip)
+
+    def quarantined_after(self, number: int, limit: int) -> list[Quarantined]:
+        """Quarantined lines of every schema with a greater number, the earliest first."""
+        with self._guard, self._reading("read the quarantine"):
+            return ledger.read_quarantined_after(self._db, number, limit)
+
+    def quarantined(self, number: int) -> Quarantined | None:
+        """Quarantined line of this number, of any schema; None if there is none, or not any more."""
+        found = self.quarantined_after(number - 1, 1)
+        return found[0] if found and found[0].id == number else None
 
     def counts(self) -> Counts:
         """Figures of the store."""
@@ -288,8 +312,18 @@ class Store:
 
     def sync(self) -> None:
         """Make everything committed survive a power cut; needed before an input is moved or deleted."""
-        with self._guard, self._reading("sync"):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        with self._guard:
+            with self._reading("sync"):
+                busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                return
+            # Somebody reads what would be overwritten: a commit that waits for the disk takes all before it along.
+            self._db.execute("PRAGMA synchronous = FULL")
+            try:
+                with self._writing("sync"):
+                    self._db.execute("UPDATE totals SET n_lines = n_lines")
+            finally:
+                self._db.execute("PRAGMA synchronous = NORMAL")
 
     def _n_held(self) -> int:
         return sum(chunk.n for chunk in self._chunks)
@@ -298,6 +332,7 @@ class Store:
         """Find the row of the schema, and whether another one was used last."""
         with self._reading("find the log schema"):
             last = self._db.execute("SELECT id, digest FROM schemas ORDER BY used DESC, id DESC LIMIT 1").fetchone()
+            last = None if last is None else (int(last[0]), last[1])
         if self._readonly or (last is not None and digest in (None, last[1])):
             if digest is not None and (last is None or last[1] != digest):
                 with self._reading("find the log schema"):
@@ -318,8 +353,13 @@ class Store:
     def _reading(self, what: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise failure(error, f"{what} in {self.path}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            # The tree of pages can be sound, and a row in it not.
+            raise StoreDamagedError(
+                f"{what} in {self.path}: a row is malformed ({error}); move the file aside"
+            ) from error
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:
@@ -330,5 +370,5 @@ class Store:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise failure(error, f"{what} in {self.path}", "nothing was changed; ") from error

@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from streamtrain.dataset.errors import StoreBusyError, StoreDamagedError, StoreError, StoreMissingError, StoreNewerError
 
-VERSION: Final = 1
+VERSION: Final = 2
 _APPLICATION: Final = 0x5354524E  # "STRN"
 
 # Everything that was read under one log schema belongs to it: samples of different schemas are never mixed, and going
@@ -101,6 +103,22 @@ CREATE TABLE quarantine (
     line BLOB NOT NULL
 );
 """
+# What each version added to the one before.
+_UPGRADES: Final = {
+    2: """
+CREATE TABLE pending (
+    schema INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    seen REAL NOT NULL,
+    record BLOB NOT NULL
+);
+CREATE UNIQUE INDEX pending_by_key ON pending (schema, key);
+CREATE INDEX pending_by_age ON pending (schema, waiting, seen);
+ALTER TABLE totals ADD COLUMN n_unlabelled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE totals ADD COLUMN n_expired INTEGER NOT NULL DEFAULT 0;
+""",
+}
 
 
 def connect(path: Path, readonly: bool) -> sqlite3.Connection:
@@ -130,7 +148,7 @@ def connect(path: Path, readonly: bool) -> sqlite3.Connection:
         raise StoreError(f"open {path}: {error}; check that its directory exists and may be written") from error
     try:
         _prepare(connection, path, readonly)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
         raise failure(error, f"open {path}") from error
     except StoreError:
@@ -139,12 +157,13 @@ def connect(path: Path, readonly: bool) -> sqlite3.Connection:
     return connection
 
 
-def failure(error: sqlite3.Error, what: str, effect: str = "") -> StoreError:
+def failure(error: sqlite3.Error | UnicodeDecodeError, what: str, effect: str = "") -> StoreError:
     """Say what a database error means for its user.
 
     Parameters
     ----------
-    error : sqlite3.Error
+    error : sqlite3.Error or UnicodeDecodeError
+        The latter where even the message of an error can't be read, for what the database holds.
     what : str
         What was being done, and where.
     effect : str
@@ -157,7 +176,7 @@ def failure(error: sqlite3.Error, what: str, effect: str = "") -> StoreError:
     """
     # The low byte of an extended code is its kind.
     kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if isinstance(error, UnicodeDecodeError) or kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         advice = "move the file aside; the dataset is then rebuilt from the logs that are still there"
         return StoreDamagedError(f"{what}: {error}; {effect}{advice}")
     return StoreError(f"{what}: {error}; {effect}check free space and permissions")
@@ -195,6 +214,21 @@ def lock(path: Path) -> int:
     return descriptor
 
 
+@contextmanager
+def lock_held(path: Path) -> Iterator[None]:
+    """Hold the writer's lock of a database without opening it.
+
+    Raises
+    ------
+    StoreBusyError, StoreError
+    """
+    descriptor = lock(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
@@ -203,20 +237,27 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
             f"open {path}: its format is version {version}, this program knows up to {VERSION}; upgrade the program"
         )
     if version and application != _APPLICATION:
-        raise StoreDamagedError(f"open {path}: it is the database of another program; name another state directory")
+        raise StoreDamagedError(
+            f"open {path}: it is the database of another program; name another state directory", foreign=True
+        )
     if readonly:
         if not version:
             raise StoreMissingError(f"open {path}: it is empty; `ingest`, `once` or `run` fills it")
+        if version < VERSION:
+            raise StoreError(f"open {path}: its format is version {version}; `ingest`, `once` or `run` upgrades it")
         return
     connection.execute("PRAGMA journal_mode = WAL")
+    # A file that it can't open for writing SQLite opens for reading, and says nothing. Better to hear of it now.
+    connection.execute(f"PRAGMA user_version = {version}")
     # In WAL mode a commit survives the death of the process either way; NORMAL leaves a power cut free to take back the
     # last transactions, offsets and samples alike.
     connection.execute("PRAGMA synchronous = NORMAL")
     # Between checkpoints pages are written again and again; each goes to the database once. 64 MiB of 4 KiB pages.
     connection.execute("PRAGMA wal_autocheckpoint = 16384")
     connection.execute("PRAGMA journal_size_limit = 67108864")
-    if not version:
+    if version < VERSION:
+        steps = [_UPGRADES[later] for later in range(max(version, 1) + 1, VERSION + 1)]
         connection.executescript(
-            f"BEGIN IMMEDIATE; {_TABLES}"
+            f"BEGIN IMMEDIATE; {'' if version else _TABLES}{''.join(steps)}"
             f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamtrain.ingest import times
 from streamtrain.ingest.hashing import NO_TEXT, hash_offsets, hash_texts
+from streamtrain.ingest.labels import LabelError, Labeller
 from streamtrain.ingest.packing import BOOL_BYTES, FLOAT_BYTES, Table
 from streamtrain.ingest.schema import Schema, VectorField
 from streamtrain.types import F64, U64, Bools, Samples
@@ -53,8 +54,9 @@ class Columns:
         self._bare = Table(names, self._dim, listed, ())
         self._labelled = Table(names, self._dim, listed, ("y",))
         self._timed = Table(names, self._dim, listed, ("y", "t"))
-        fields.append(("y", bool | float))
-        rename["y"] = schema.label
+        self._labeller = None if schema.scores is None else Labeller(schema)
+        fields.append(("y", bool | float if schema.scores is None else dict[str, float | None]))
+        rename["y"] = schema.scores or schema.label
         for attribute, name, kind in (
             ("t", schema.timestamp, float | str | None),
             ("id", schema.id, str | int | None),
@@ -63,9 +65,11 @@ class Columns:
             ("weight", schema.weight, float | None),
             ("propensity", schema.propensity, float | None),
         ):
-            if name is not None:
+            if name is not None and name not in rename.values():
                 fields.append((attribute, kind, None))
                 rename[attribute] = name
+        # One field may be both.
+        self._session = "id" if schema.session == schema.id else "session"
         self.line_type: type[Any] = msgspec.defstruct("Line", fields, rename=rename, gc=False)
 
     def samples(self, rows: list[Any], offsets: NDArray[np.int64], source: int) -> tuple[Samples, dict[int, str]]:
@@ -87,13 +91,13 @@ class Columns:
             What is wrong with each of the others, by its index.
         """
         wrong: dict[int, str] = {}
-        values, labels, numbers = self._numbers(rows)
+        values, labels, numbers = self._scored(rows, wrong) if self._labeller else self._numbers(rows)
         features = self._features(values, wrong)
         good = _in_unit(labels)
         _check(wrong, self._schema.label, labels, good, "true, false or a number in 0..1")
         timestamps = self._timestamps(rows, numbers, wrong)
         keys = _hashes(rows, "id", self._schema.id, hash_offsets(source, offsets))
-        groups = _hashes(rows, "session", self._schema.session, keys)
+        groups = _hashes(rows, self._session, self._schema.session, keys)
         columns: list[NDArray[Any]] = [
             features,
             np.where(good, labels, 0.0).astype(np.float32),
@@ -109,6 +113,24 @@ class Columns:
             kept[list(wrong)] = False
             columns = [column[kept] for column in columns]
         return Samples(*columns), wrong
+
+    def _scored(self, rows: list[Any], wrong: dict[int, str]) -> tuple[F64, F64, F64 | None]:
+        """Bring features into an array, and make labels from scores."""
+        read = self._bare.read(rows, ())
+        if read is None or self._labeller is None:
+            raise ValueError(f"decode {len(rows)} rows with scores: their {self._dim} features take another length")
+        labels = np.zeros(len(rows))
+        for index, row in enumerate(rows):
+            try:
+                label = self._labeller.from_scores(row.y)
+            except LabelError as error:
+                wrong[index] = str(error)
+                continue
+            if label is None:
+                wrong[index] = f"{self._schema.scores!r} has fewer than two scores, which compares nothing"
+            else:
+                labels[index] = label
+        return read[0], labels, None
 
     def _numbers(self, rows: list[Any]) -> tuple[F64, F64, F64 | None]:
         """Bring features (N, D), labels (N,) and, where all are numbers, times (N,) into arrays."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamtrain.ingest.columns import Columns
+from streamtrain.ingest.halves import Half, HalfColumns
 from streamtrain.ingest.hashing import Buffer
 from streamtrain.ingest.schema import Schema
 from streamtrain.types import Samples
@@ -35,11 +36,15 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What became of a batch of lines: each of the `n_lines` that aren't blank is in `samples` or in `bad`."""
+    """What became of a batch of lines: each of the `n_lines` that aren't blank is in one of the others.
+
+    `halves` are of a schema that joins, which has no `samples` before they are.
+    """
 
     samples: Samples
     bad: tuple[BadLine, ...]
     n_lines: int
+    halves: tuple[Half, ...] = ()
 
 
 class Decoder:
@@ -54,7 +59,9 @@ class Decoder:
 
     def __init__(self, schema: Schema, clock: Callable[[], float]) -> None:
         self._columns = Columns(schema, clock)
-        self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._columns.line_type)
+        self._halves = None if schema.join is None else HalfColumns(schema, schema.join, clock)
+        line_type = self._columns.line_type if self._halves is None else self._halves.line_type
+        self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(line_type)
 
     def decode_lines(self, data: Buffer, ends: I64, source: int, start: int) -> Decoded:
         """Decode complete lines.
@@ -80,17 +87,26 @@ class Decoder:
         starts = np.empty_like(ends)
         starts[:1] = 0
         starts[1:] = ends[:-1] + 1
+        empty = starts == ends
+        if empty.any():
+            # There may be a gigabyte of them.
+            starts, ends = starts[~empty], ends[~empty]
         bad: list[tuple[int, str]] = []
         rows = self._whole(view, starts, ends)
         if rows is None:
             rows, lines, bad = self._apart(view, starts, ends)
-            starts = starts[lines]
-        samples, wrong = self._columns.samples(rows, starts + start, source)
+            starts, ends = starts[lines], ends[lines]
+        halves: list[Half] = []
+        if self._halves is None:
+            samples, wrong = self._columns.samples(rows, starts + start, source)
+        else:
+            halves, wrong = self._halves.read(rows, starts + start, ends + start + 1, source)
+            samples, _ = self._columns.samples([], starts[:0], source)
         n_lines = len(rows) + len(bad)
         bad += [(int(starts[row]), reason) for row, reason in wrong.items()]
         bad.sort()
         listed = tuple(BadLine(start + place, reason, _first_line(view, place)) for place, reason in bad)
-        return Decoded(samples, listed, n_lines)
+        return Decoded(samples, listed, n_lines, tuple(halves))
 
     def _whole(self, view: memoryview, starts: I64, ends: I64) -> list[Any] | None:
         """Decode all lines in one go; None if that isn't certain to be one value for each line."""

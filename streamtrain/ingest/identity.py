@@ -106,7 +106,11 @@ class OpenLog:
         except OSError as error:
             # ELOOP: a symbolic link; ENXIO: a socket; EACCES, EPERM: not for us; EMFILE, EIO: worth saying as it is.
             raise NotReadableError(f"open {path}: {error.strerror}") from error
-        status = os.fstat(self.descriptor)
+        try:
+            status = os.fstat(self.descriptor)
+        except OSError as error:
+            os.close(self.descriptor)
+            raise NotReadableError(f"open {path}: {error.strerror}") from error
         if not stat.S_ISREG(status.st_mode):
             os.close(self.descriptor)
             raise NotReadableError(f"open {path}: not a regular file")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamtrain.ingest.decode import Decoder
+from streamtrain.ingest.disposal import Finished
+from streamtrain.ingest.halves import Half
 from streamtrain.ingest.identity import NotReadableError, OpenLog
+from streamtrain.ingest.join import Joiner
+from streamtrain.ingest.labels import Labeller
 from streamtrain.ingest.pile import Pile
 from streamtrain.ingest.reading import FileReader, look_of
 from streamtrain.ingest.recognise import StoppedError
 from streamtrain.ingest.register import Register, StateStore
+from streamtrain.ingest.retry import RetryReport, retry
 from streamtrain.ingest.scan import EXCLUDE, INCLUDE, Chosen, scan
 from streamtrain.ingest.schema import Schema
 from streamtrain.ingest.tail import MAX_LINE_BYTES
+from streamtrain.types import Batch, Bound, Committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +59,19 @@ class IngestReport:
     lines : int
         Complete lines read; each is one of the next three.
     samples, duplicates, quarantined : int
+        Of lines that are joined, two make a sample.
     pending : int
-        Files whose last line has no end yet, and is waited for.
+        Files whose last line has no end yet and is waited for, and halves of records that wait for the other half.
     recognised : int
         Files found to be copies of what was read before.
     n_lost, lost_bytes : int
         Sources that disappeared before they were read to their end (in all, not in this pass), and the bytes known of.
     refused : tuple of (str, str)
         Paths that were left alone, and why.
+    unlabelled : int
+        Outcomes that no label can be made from.
+    expired : int
+        Halves given up because the other did not come in time, or too many were waiting.
     """
 
     lines: int
@@ -72,6 +83,8 @@ class IngestReport:
     n_lost: int
     lost_bytes: int
     refused: tuple[tuple[str, str], ...]
+    unlabelled: int = 0
+    expired: int = 0
 
 
 class Ingestor:
@@ -94,10 +107,14 @@ class Ingestor:
         self._clock = clock
         self._register = Register(store)
         self._pile = Pile(len(schema.feature_names))
+        self._join = schema.join
+        self._joiner = None if schema.join is None else Joiner(Labeller(schema), len(schema.feature_names))
+        self._schema = schema
+        self._decoder = Decoder(schema, clock)
         self._reader = FileReader(
             self._register,
             self._pile,
-            Decoder(schema, clock),
+            self._decoder,
             clock,
             max_line_bytes=options.max_line_bytes,
             commit_bytes=options.commit_bytes,
@@ -143,13 +160,9 @@ class Ingestor:
         tally = _Tally()
 
         def commit() -> None:
-            batch = self._pile.take(*self._register.changes())
-            committed = self._store.commit(batch)
-            tally.lines += batch.n_lines
-            tally.samples += committed.n_samples
-            tally.duplicates += committed.n_duplicates
-            tally.quarantined += batch.n_quarantined
-            tally.recognised += batch.n_recognised
+            halves = self._pile.halves
+            batch = self._joined(self._pile.take(*self._register.changes()), halves)
+            tally.add(batch, self._store.commit(batch))
 
         options = self._options
         listing = scan(options.directory, options.include, options.exclude)
@@ -177,7 +190,7 @@ class Ingestor:
             self._register.put_absent(
                 {(found.look.device, found.look.inode) for found in listing.files}, self._would_find
             )
-        if not self._pile.empty or self._register.worth_committing:
+        if not self._pile.empty or self._register.worth_committing or self._overdue():
             commit()
         self._unfinished = False
         lost = self._register.lost()
@@ -186,12 +199,50 @@ class Ingestor:
             samples=tally.samples,
             duplicates=tally.duplicates,
             quarantined=tally.quarantined,
-            pending=sum(file.waiting for file in self._register.files()),
+            pending=sum(file.waiting for file in self._register.files()) + self._n_waiting(),
             recognised=tally.recognised,
             n_lost=len(lost),
             lost_bytes=sum(lost),
             refused=tuple(refused),
+            unlabelled=tally.unlabelled,
+            expired=tally.expired,
         )
+
+    def retry(self) -> RetryReport:
+        """Decode quarantined lines again under the present schema, and ingest those that now work, exactly once.
+
+        Returns
+        -------
+        RetryReport
+
+        Raises
+        ------
+        Exception
+            Whatever `store.commit` raises; what was committed before stays so, and is in quarantine no longer.
+        """
+        return retry(self._store, self._decoder, len(self._schema.feature_names), self._joined)
+
+    def finished(self) -> list[Finished]:
+        """List the files that were read to their end, the last line whole, and have been left alone since.
+
+        Returns
+        -------
+        list of Finished
+            Unchanged for `idle_timeout_s`; none where that is None. Files that are no logs are not among them.
+        """
+        options, idle_s = self._options, self._options.idle_timeout_s
+        if idle_s is None or self._unfinished:
+            return []
+        latest = (self._clock() - idle_s) * 1e9
+        found = []
+        for path, look in scan(options.directory, options.include, options.exclude).files:
+            file = self._register.present(look)
+            if file is None or file.waiting or look_of(file) != look or max(look.mtime_ns, look.ctime_ns) > latest:
+                continue
+            source = self._register.source(file.source)
+            if source is not None and not source.oversize and (file.compressed or source.offset == look.size):
+                found.append(Finished(path, look))
+        return found
 
     def lag(self) -> tuple[int, float]:
         """Measure what is there and not read yet, by looking at sizes only.
@@ -219,6 +270,34 @@ class Ingestor:
                 oldest = found.look.mtime_ns if oldest is None else min(oldest, found.look.mtime_ns)
         return n_bytes, 0.0 if oldest is None else max(0.0, self._clock() - oldest / 1e9)
 
+    def _joined(self, batch: Batch, halves: Sequence[Half]) -> Batch:
+        """Put together what came in two lines, as far as both are here."""
+        if self._join is None or self._joiner is None:
+            return batch
+        bound = Bound(self._join.max_age_s, self._join.max_pending)
+        if not halves:
+            return replace(batch, bound=bound)
+        joined = self._joiner.join(halves, self._store.pending)
+        return replace(
+            batch,
+            samples=joined.samples,
+            ranges=(*batch.ranges, *joined.ranges),
+            pending=joined.pending,
+            bound=bound,
+            n_repeated=joined.n_repeated,
+            n_unlabelled=joined.n_unlabelled,
+        )
+
+    def _overdue(self) -> bool:
+        """Tell whether something has waited too long for its other half."""
+        if self._join is None:
+            return False
+        since = self._store.pending_since()
+        return since is not None and self._clock() - since > self._join.max_age_s
+
+    def _n_waiting(self) -> int:
+        return 0 if self._join is None else self._store.n_waiting_halves()
+
     def _would_find(self, path: str) -> bool:
         """Tell whether a file that was seen at a path once is looked for by this ingestor, and not by another."""
         root = f"{self._options.directory}/"
@@ -232,3 +311,15 @@ class _Tally:
     duplicates: int = 0
     quarantined: int = 0
     recognised: int = 0
+    unlabelled: int = 0
+    expired: int = 0
+
+    def add(self, batch: Batch, committed: Committed) -> None:
+        """Count what was committed."""
+        self.lines += batch.n_lines
+        self.samples += committed.n_samples
+        self.duplicates += committed.n_duplicates + batch.n_repeated
+        self.quarantined += batch.n_quarantined
+        self.recognised += batch.n_recognised
+        self.unlabelled += batch.n_unlabelled
+        self.expired += committed.n_expired

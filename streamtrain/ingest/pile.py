@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from itertools import islice
 from typing import Final
 
 import numpy as np
 
 from streamtrain.ingest.decode import Decoded
+from streamtrain.ingest.halves import Half
 from streamtrain.types import Batch, InputRange, Quarantined, Samples, Source, SourceFile
 
 _EXAMPLES: Final = 1000  # quarantined lines kept of one commit; all are counted
@@ -36,6 +39,7 @@ class Pile:
     def clear(self) -> None:
         """Throw everything away."""
         self._samples: list[Samples] = []
+        self._halves: list[Half] = []
         self._ranges: list[InputRange] = []
         self._quarantined: list[Quarantined] = []
         self._n_lines = 0
@@ -48,27 +52,60 @@ class Pile:
         """Nothing was read or recognised."""
         return not (self.n_bytes or self._n_lines or self.n_recognised)
 
-    def add(self, source: Source, start: int, end: int, decoded: Decoded) -> None:
-        """Add the lines of the bytes [start, end) of a source."""
+    def add(
+        self,
+        source: Source,
+        start: int,
+        end: int,
+        decoded: Decoded,
+        *,
+        keep: bool = True,
+        before: Sequence[Quarantined] = (),
+    ) -> None:
+        """Add the lines of the bytes [start, end) of a source.
+
+        Parameters
+        ----------
+        source : Source
+        start, end : int
+        decoded : Decoded
+        keep : bool
+            Keep examples of its bad lines; they are counted either way.
+        before : sequence of Quarantined
+            Examples of earlier bad lines, which were counted already.
+        """
+        self.keep(before)
         key = f"{source.key:016x}"
         last = self._ranges[-1] if self._ranges else None
-        if len(decoded.samples.keys):
-            self._samples.append(decoded.samples)
+        if len(decoded.samples.keys) or decoded.halves:
+            if len(decoded.samples.keys):
+                self._samples.append(decoded.samples)
+            self._halves += decoded.halves
             if last is not None and last.source == key and last.end == start:
                 self._ranges[-1] = InputRange(key, source.path, last.start, end)
             else:
                 self._ranges.append(InputRange(key, source.path, start, end))
         self._n_lines += decoded.n_lines - len(decoded.bad)
-        for bad in decoded.bad:
-            self.add_bad(Quarantined(source.key, source.path, bad.offset, bad.reason, bad.line))
+        self._n_lines += len(decoded.bad)
+        self._n_quarantined += len(decoded.bad)
+        if keep:
+            self.keep(Quarantined(source.key, source.path, bad.offset, bad.reason, bad.line) for bad in decoded.bad)
         self.n_bytes += end - start
 
     def add_bad(self, line: Quarantined) -> None:
         """Add a line that is no sample."""
         self._n_lines += 1
         self._n_quarantined += 1
-        if len(self._quarantined) < _EXAMPLES:
-            self._quarantined.append(line)
+        self.keep((line,))
+
+    def keep(self, lines: Iterable[Quarantined]) -> None:
+        """Keep examples of bad lines, as long as there is room, and count none of them."""
+        self._quarantined += islice(lines, max(0, _EXAMPLES - len(self._quarantined)))
+
+    @property
+    def halves(self) -> tuple[Half, ...]:
+        """Halves of records, to be joined before they are committed."""
+        return tuple(self._halves)
 
     def take(self, sources: tuple[Source, ...], files: tuple[SourceFile, ...]) -> Batch:
         """Make a batch of everything collected, and begin anew."""
@@ -82,6 +119,12 @@ class Pile:
             n_quarantined=self._n_quarantined,
             n_recognised=self.n_recognised,
         )
+        self.clear()
+        return batch
+
+    def take_again(self, released: tuple[int, ...]) -> Batch:
+        """Make a batch of lines that were counted when they were quarantined, and are so no longer."""
+        batch = Batch(samples=self._joined(), ranges=tuple(self._ranges), released=released)
         self.clear()
         return batch
 

@@ -10,19 +10,20 @@ from typing import Final
 import numpy as np
 
 from streamtrain.ingest.decode import KEPT_BYTES, Decoder
+from streamtrain.ingest.finding import Findings
 from streamtrain.ingest.hashing import digest
 from streamtrain.ingest.identity import EDGE_BYTES, Look, OpenLog
+from streamtrain.ingest.packed import is_packed
 from streamtrain.ingest.pile import Pile
 from streamtrain.ingest.recognise import Place, Recogniser
 from streamtrain.ingest.register import Register
-from streamtrain.ingest.tail import BLOCK_BYTES, GZIP, Block, DamagedLogError, LineReader
+from streamtrain.ingest.tail import BLOCK_BYTES, Block, DamagedLogError, LineReader
 from streamtrain.types import Quarantined, SourceFile
 
 # A file can change again within one tick of the clock that stamps it, and neither size nor time need show it.
 _SAME_TICK_NS: Final = 50_000_000
 _TELLING_BYTES: Final = 64  # a shorter beginning of a first line is too much like others to know it again by
 _FOREIGN: Final = {
-    b"\x28\xb5\x2f\xfd": "zstd",
     b"\xfd7zX": "xz",
     b"BZh": "bzip2",
     b"PK\x03\x04": "zip",
@@ -66,11 +67,13 @@ class FileReader:
         self._max_line_bytes = max_line_bytes
         self._commit_bytes = commit_bytes
         self._idle_timeout_s = idle_timeout_s
+        self._findings = Findings(pile)
         self._lines = LineReader(bytearray(max_line_bytes + BLOCK_BYTES), max_line_bytes)
         self.reset()
 
     def reset(self) -> None:
         """Trust only what the register says of which files need no look."""
+        self._findings.clear()
         self._settled = {
             (file.device, file.inode): look_of(file) for file in self._register.files() if not file.waiting
         }
@@ -102,11 +105,11 @@ class FileReader:
             source=0,
             path=log.path,
             size=log.look.size,
-            compressed=begin.startswith(GZIP),
+            compressed=is_packed(begin),
         )
         foreign = next((name for magic, name in _FOREIGN.items() if begin.startswith(magic)), None)
         if foreign is not None:
-            self._reject(log, None, f"this is {foreign}; expected JSON Lines, plain or gzip")
+            self._reject(log, None, f"this is {foreign}; expected JSON Lines, plain, gzip or zstd")
             self._settle(log, file)
             return
         cursor = None
@@ -120,10 +123,13 @@ class FileReader:
             file = replace(file, source=cursor.source.key)
             self._register.put_source(cursor.source)
             self._register.put_file(replace(file, waiting=True))
+            if not cursor.source.offset:
+                self._findings.begin(cursor.source)
             stream = finding.place.stream
             for block in self._lines.blocks(stream, cursor.source.offset, cursor.source.oversize):
                 self._take(cursor, block)
                 if self._pile.n_bytes >= self._commit_bytes:
+                    self._findings.tell(cursor.source)
                     commit()
                 if not go_on():
                     return
@@ -131,6 +137,9 @@ class FileReader:
             self._reject(log, cursor, str(error))
             self._settle(log, file)
             return
+        finally:
+            if cursor is not None:
+                self._findings.tell(cursor.source)
         if file.compressed:
             self._settle(log, file, waiting=not stream.ended)
         else:
@@ -141,7 +150,7 @@ class FileReader:
         source, start = cursor.source, block.start
         if block.ends is not None:
             decoded = self._decoder.decode_lines(block.data, block.ends, source.key, start)
-            self._pile.add(source, start, start + len(block.data), decoded)
+            self._findings.add(source, start, start + len(block.data), decoded)
         else:
             if block.first:
                 reason = f"longer than {self._max_line_bytes} bytes"

@@ -14,8 +14,9 @@ from typing import Final
 
 from streamtrain.ingest.hashing import digest
 from streamtrain.ingest.identity import EDGE_BYTES, FileIdentity, NotReadableError, OpenLog
+from streamtrain.ingest.packed import unpack
 from streamtrain.ingest.register import Register
-from streamtrain.ingest.tail import ByteStream, DamagedLogError, GzipStream, PlainStream
+from streamtrain.ingest.tail import ByteStream, DamagedLogError, PlainStream
 from streamtrain.types import Source
 
 QUIET_S: Final = 10.0  # a file that did not grow for so long is not being copied any more
@@ -89,7 +90,7 @@ class Recogniser:
         ----------
         log : OpenLog
         compressed : bool
-            It is gzip.
+            It is.
         go_on : callable
             Asked now and then on a long comparison; False ends it.
 
@@ -133,7 +134,7 @@ class Recogniser:
     def _resume(self, log: OpenLog, compressed: bool, source: Source, go_on: Callable[[], bool]) -> Place | None:
         """Go on where this file was left, if what was read is still there."""
         if compressed:
-            stream = GzipStream(log)
+            stream = unpack(log)
             for step in _walk(stream, [source.offset], go_on):
                 if step.is_at(source):
                     return Place(source, stream, step.head, step.tail)
@@ -173,7 +174,7 @@ class Recogniser:
         if not compressed:
             stream = PlainStream(log, source.offset)
         elif position != source.offset:
-            stream = GzipStream(log)
+            stream = unpack(log)
             for _ in _walk(stream, [source.offset], go_on):
                 pass
         return Place(source, stream, found.head, found.tail), reached
@@ -238,7 +239,7 @@ class _Step:
 
 
 def _stream(log: OpenLog, compressed: bool) -> ByteStream:
-    return GzipStream(log) if compressed else PlainStream(log, 0)
+    return unpack(log) if compressed else PlainStream(log, 0)
 
 
 def _walk(stream: ByteStream, offsets: Sequence[int], go_on: Callable[[], bool]) -> Iterator[_Step]:

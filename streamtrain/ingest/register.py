@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from streamtrain.ingest.hashing import digest
 from streamtrain.ingest.identity import FileIdentity, Look, OpenLog, source_key
-from streamtrain.types import Batch, Committed, Source, SourceFile
+from streamtrain.types import Batch, Committed, Quarantined, Source, SourceFile
 
 _MANY_FILES = 256
 
@@ -24,6 +24,18 @@ class StateStore(Protocol):
 
     def files(self) -> Sequence[SourceFile]:
         """Every file."""
+
+    def quarantined_after(self, number: int, limit: int) -> Sequence[Quarantined]:
+        """Quarantined lines of every schema with a greater number, the earliest first."""
+
+    def pending(self, keys: Iterable[int]) -> Mapping[int, bytes]:
+        """Look up what is kept of records that come in two lines, by the key that joins them."""
+
+    def n_waiting_halves(self) -> int:
+        """How many of them wait for their other half."""
+
+    def pending_since(self) -> float | None:
+        """When the one that did not change for longest was written; None where there is none."""
 
 
 class Register:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from streamtrain.ingest.identity import Look
 
-INCLUDE: Final = ("*.jsonl*", "*.ndjson*", "*.json", "*.json.gz", "*.log*")
+INCLUDE: Final = ("*.jsonl*", "*.ndjson*", "*.json", "*.json.gz", "*.json.zst", "*.log*")
 EXCLUDE: Final = (".*", "*.tmp", "*.part", "*~")
 _DEEPEST: Final = 64  # directories within directories
 

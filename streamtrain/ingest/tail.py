@@ -19,10 +19,35 @@ BLOCK_BYTES: Final = 1 << 19  # fits the cache together with what is decoded fro
 MAX_LINE_BYTES: Final = 1 << 20
 _COMPRESSED_BYTES: Final = 1 << 16
 GZIP: Final = b"\x1f\x8b"  # how such a file begins
+# Logs shrink to a tenth, at the very best to a hundredth. What swells beyond these is a bomb, not a log.
+_FREE_BYTES: Final = 256 << 20
+_MOST_SWELLING: Final = 200
+_MOST_BYTES: Final = 1 << 40
 
 
 class DamagedLogError(Exception):
     """A compressed log that can't be decompressed any further; the message says why."""
+
+
+def check_swelling(kind: str, n_in: int, n_out: int) -> None:
+    """Refuse to go on decompressing what can't be a log.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the format.
+    n_in, n_out : int
+        Bytes read, and bytes that came of them.
+
+    Raises
+    ------
+    DamagedLogError
+        Beyond 256 MiB, if it is more than 200 times as much; beyond 1 TiB in any case.
+    """
+    if n_out > _FREE_BYTES and n_out > _MOST_SWELLING * n_in:
+        raise DamagedLogError(f"{kind} swells to more than {_MOST_SWELLING} times its size, which no log does")
+    if n_out > _MOST_BYTES:
+        raise DamagedLogError(f"{kind} holds more than {_MOST_BYTES >> 40} TiB; split it")
 
 
 class ByteStream(Protocol):
@@ -111,6 +136,7 @@ class GzipStream:
         self.ended = False
         self._log = log
         self._offset = 0
+        self._n_out = 0
         self._pending = b""
         self._member: zlib._Decompress | None = zlib.decompressobj(wbits=31)
 
@@ -125,7 +151,7 @@ class GzipStream:
                 # Between members; padding with zeros is allowed.
                 self._pending = self._pending.lstrip(b"\0")
                 if not self._pending:
-                    if self._offset >= os.fstat(self._log.descriptor).st_size:
+                    if not self._log.read_at(self._offset, 1):
                         self.ended = True
                         break
                     continue
@@ -143,6 +169,8 @@ class GzipStream:
                 self._member = None
             elif at_end and not data:
                 break
+        self._n_out += filled
+        check_swelling("gzip", self._offset, self._n_out)
         return filled
 
 

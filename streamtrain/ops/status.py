@@ -7,6 +7,7 @@ from typing import Any
 
 from streamtrain.config import Config
 from streamtrain.dataset.errors import StoreMissingError
+from streamtrain.dataset.rescue import REBUILT
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import Ingestor
 from streamtrain.intake import ingest_options
@@ -69,7 +70,11 @@ def _dataset(config: Config, now: float) -> dict[str, Any]:
                 "duplicates": counts.n_duplicates,
                 "quarantined": counts.n_quarantined,
                 "waiting": counts.n_waiting,
+                "pending": counts.n_waiting + counts.n_pending,
+                "unlabelled": counts.n_unlabelled,
+                "expired": counts.n_expired,
                 "lost_bytes": counts.lost_bytes,
             },
             "lag": {"bytes": behind_bytes, "seconds": behind_s},
+            "rebuilt": store.get(REBUILT),
         }

@@ -37,6 +37,13 @@ def print_status(state: dict[str, Any]) -> None:
     else:
         console.print("ingested  " + "  ".join(f"{value:,} {name}" for name, value in ingested.items()))
         console.print(f"lag       {lag['bytes']:,} bytes, {lag['seconds']:.1f} s not yet read")
+    rebuilt = state.get("rebuilt")
+    if rebuilt:
+        console.print(
+            f"[red]rebuilt[/]   {_time(rebuilt['time'])}: the state database was damaged and is kept as "
+            f"{_plain(rebuilt['aside'])}; the dataset holds what the logs that were still there gave",
+            soft_wrap=True,
+        )
     current = state["current"]
     if current is None:
         console.print("serving   nothing yet")
@@ -61,11 +68,21 @@ def print_versions(versions: Sequence[VersionInfo]) -> None:
 
 def print_quarantine(rows: Sequence[Quarantined]) -> None:
     """Show quarantined lines by file, offset and reason; their content only as escaped text."""
-    table = Table("file", "offset", "reason", "line")
+    table = Table("number", "file", "offset", "reason", "line")
     for row in rows:
         shown = row.line[:80].decode("utf-8", "backslashreplace")
-        table.add_row(_plain(row.path), str(row.offset), _plain(row.reason), _plain(shown))
+        table.add_row(str(row.id), _plain(row.path), str(row.offset), _plain(row.reason), _plain(shown))
     Console(highlight=False).print(table if rows else "nothing is quarantined")
+
+
+def print_quarantined(row: Quarantined) -> None:
+    """Show one quarantined line with its place and reason, and what was kept of it as escaped text."""
+    console = Console(highlight=False)
+    console.print(f"file      {_plain(row.path)}", soft_wrap=True)
+    console.print(f"offset    {row.offset}")
+    console.print(f"reason    {_plain(row.reason)}", soft_wrap=True)
+    shown = row.line.decode("utf-8", "backslashreplace")
+    console.print(f"line      {_plain(shown)}", soft_wrap=True)
 
 
 def _print_decision(console: Console, decision: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from streamtrain.config import SECTIONS, Config, ConfigError, LogsSection, load, parse, to_dict
 from streamtrain.config.keys import Key, keys_of
-from streamtrain.ingest.schema import Schema, VectorField
+from streamtrain.ingest.schema import TRAJECTORY, Schema, VectorField
 
 BASE = Path("/etc/streamtrain")
 KEYS = [(section, key) for section, cls in SECTIONS.items() for key in keys_of(cls).values()]
@@ -85,6 +85,20 @@ def test_a_schema_of_one_array() -> None:
     config = parse(with_logs("schema: {features: {field: embedding, dim: 384}}"), BASE)
     assert config.schema == Schema(features=VectorField("embedding", 384))
     assert len(config.schema.feature_names) == 384
+
+
+def test_the_ready_made_schema_can_be_written_out() -> None:
+    text = """schema:
+      features: {field: embedding, dim: 384}
+      timestamp: ts
+      id: null
+      scores: scores
+      prices: {haiku: 1, sonnet: 3, opus: 5}
+      quality: quality
+      model: model
+      join: {}
+    """
+    assert parse(with_logs(text), BASE).schema == parse(with_logs("schema: trajectory"), BASE).schema == TRAJECTORY
 
 
 def test_mistakes_in_a_nested_mapping_are_named() -> None:
@@ -166,9 +180,16 @@ def test_a_wrong_value_names_its_key_and_no_other(section: str, key: Key, wrong:
         ("trigger: {min_per_class: 50000}", "trigger.min_per_class", "(40000)"),
         ("gate: {min_holdout: 20001}", "gate.min_holdout", "(20000)"),
         ("status: {listen: '127.0.0.1:70000'}", "status.listen", "0..65535"),
-        ("logs: {directory: logs, after_ingest: delete}", "logs.after_ingest", "keep"),
+        ("logs: {directory: logs, after_ingest: archive}", "logs.archive", "a directory"),
+        ("logs: {directory: logs, archive: logs/old}", "logs.archive", "outside logs.directory"),
         ("publish: {hooks: [[systemctl, reload, router]]}", "publish.hooks", "[]"),
-        ("schema: trajectory", "schema", "a section"),
+        ("schema: trajectories", "schema", "or trajectory"),
+        ("schema: {scores: s}", "schema.prices", "the price of each model"),
+        ("schema: {prices: {a: 1}}", "schema.prices", "schema.scores or schema.quality set"),
+        ("schema: {quality: q, prices: {a: 1}}", "schema.quality", "schema.model and schema.join set"),
+        ("schema: {join: {key: id, kind: id}}", "schema.join.kind", "another field than schema.join.key"),
+        ("schema: {join: {outcome: decision}}", "schema.join.outcome", "another value"),
+        ("schema: {join: {key: label}, label: label}", "schema.join.key", "no other meaning"),
     ],
 )
 def test_keys_that_contradict_each_other(text: str, key: str, expected: str) -> None:
@@ -181,6 +202,8 @@ def test_keys_that_contradict_each_other(text: str, key: str, expected: str) -> 
     "text",
     [
         "schema: {id: request, session: request}",
+        "schema: trajectory",
+        "schema: {features: {field: embedding, dim: 3}, scores: scores, prices: {small: 1, large: 25}}",
         "schema: {session: s}\nmodel: {sequence_length: 8}",
         "schema: {teacher: t}\ntraining: {teacher: column}",
         "router: {input_scale: [0.4, 0.2, 0.15, 0.15, 0.1]}",
@@ -207,6 +230,8 @@ def test_no_rule_about_two_keys_while_one_is_wrong_by_itself() -> None:
         "dataset: {max_age: 36h, seed: 7}\ntrigger: {max_interval: 1.5s}",
         "training: {learning_rate: 1.0e-3, enable_distillation: false}\nrouter: {input_scale: [1, 2, 3, 4, 5]}",
         "status: {listen: null}\ngate: {versus_current: off}",
+        "schema: trajectory",
+        "schema: {scores: s, prices: {b: 1, a: 2}, quality: q, model: m, join: {key: k, max_age: 2h}}",
     ],
 )
 def test_a_configuration_survives_json(text: str) -> None:

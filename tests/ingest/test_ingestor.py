@@ -204,7 +204,7 @@ def test_what_is_put_in_a_files_place_after_the_scan_is_not_read(yard, tmp_path)
 
 
 def test_foreign_formats_and_damaged_gzip_are_one_finding_each(yard):
-    yard.write("a.jsonl.zst", b"\x28\xb5\x2f\xfd" + bytes(100))
+    yard.write("a.jsonl.zst", b"\x28\xb5\x2f\xfd" + b"\xff" * 100)
     damaged = bytearray(gzip.compress(lines(range(1000)), mtime=0))
     damaged[len(damaged) // 2] ^= 0xFF
     yard.write("b.jsonl.gz", bytes(damaged))

@@ -2,12 +2,22 @@
 
 import gzip
 import os
+import random
 import shutil
+import sys
+import time
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from log_yard import Yard, line, lines, once
 
 from streamtrain.ingest import recognise
@@ -277,6 +287,8 @@ def test_directories_that_come_and_go(yard):
 class Writers(RuleBasedStateMachine):
     """A log writer and a rotator that do as they like; nothing is destroyed before it could be read."""
 
+    n_checked = 0
+
     @initialize()
     def begin(self):
         import tempfile
@@ -361,6 +373,10 @@ class Writers(RuleBasedStateMachine):
         if rotated:
             rotated[choice % len(rotated)].unlink()
 
+    @rule(seconds=st.sampled_from([-86_400.0, -5.0, 0.0, 5.0, 86_400.0]))
+    def step_the_clock(self, seconds):
+        self.yard.now = time.time() + seconds if seconds else None
+
     @rule()
     def look(self):
         self.yard.run()
@@ -372,6 +388,7 @@ class Writers(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "yard"))
     @invariant()
     def everything_once(self):
+        Writers.n_checked += 1
         report = self.yard.run()
         whole = self.number - bool(self.partial)
         assert self.yard.seen() == once(range(whole))
@@ -379,7 +396,19 @@ class Writers(RuleBasedStateMachine):
         assert report.quarantined == 0
 
 
-TestWriters = Writers.TestCase
-TestWriters.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+@pytest.mark.parametrize("n_steps", [900, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_writers_and_rotators_that_do_as_they_like(n_steps):
+    chosen = random.randrange(1 << 32)
+    sys.stdout.write(f"seed {chosen}\n")
+    Writers.n_checked = 0
+    run_state_machine_as_test(
+        seed(chosen)(Writers),
+        settings=settings(
+            max_examples=max(30, n_steps // 40),
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+    sys.stdout.write(f"{Writers.n_checked} steps\n")
+    assert Writers.n_checked >= n_steps

@@ -1,0 +1,93 @@
+"""Quarantined lines, decoded again: those that now work become samples and leave quarantine in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+
+from streamtrain.ingest.decode import KEPT_BYTES, Decoder
+from streamtrain.ingest.halves import Half
+from streamtrain.ingest.pile import Pile
+from streamtrain.types import Batch, Committed, Quarantined, Source
+
+_AT_ONCE: Final = 1000
+
+
+class QuarantineStore(Protocol):
+    """What a retry asks of the state database."""
+
+    def commit(self, batch: Batch) -> Committed:
+        """Write all of a batch, or nothing."""
+
+    def quarantined_after(self, number: int, limit: int) -> Sequence[Quarantined]:
+        """Quarantined lines of every schema, the earliest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryReport:
+    """What a retry did.
+
+    Attributes
+    ----------
+    tried, samples, duplicates : int
+        Lines decoded again; new samples; samples that were in the window already.
+    halves : int
+        Lines that are one half of a record.
+    remaining : int
+        Lines that still fail, or of which only a part was kept.
+    """
+
+    tried: int
+    samples: int
+    duplicates: int
+    halves: int
+    remaining: int
+
+
+def retry(
+    store: QuarantineStore, decoder: Decoder, dim: int, joined: Callable[[Batch, Sequence[Half]], Batch]
+) -> RetryReport:
+    """Decode every quarantined line again.
+
+    A line without an id keeps the identity that it has by its place in its file, so that it can't become a second
+    sample where the file itself was read again meanwhile.
+
+    Parameters
+    ----------
+    store : QuarantineStore
+    decoder : Decoder
+        Of the present schema.
+    dim : int
+        Number of features D.
+    joined : callable
+        Puts halves of records together before a batch is committed.
+
+    Returns
+    -------
+    RetryReport
+    """
+    last = tried = n_released = samples = duplicates = n_halves = 0
+    while rows := store.quarantined_after(last, _AT_ONCE):
+        last = rows[-1].id
+        pile = Pile(dim)
+        released = []
+        for row in rows:
+            tried += 1
+            if not row.line or len(row.line) >= KEPT_BYTES:
+                continue
+            decoded = decoder.decode_lines(row.line, np.array([len(row.line)], np.int64), row.source, row.offset)
+            if decoded.bad or not decoded.n_lines:
+                continue
+            pile.add(Source(row.source, row.path, b"", 0), row.offset, row.offset + len(row.line) + 1, decoded)
+            released.append(row.id)
+        if released:
+            halves = pile.halves
+            committed = store.commit(joined(pile.take_again(tuple(released)), halves))
+            samples += committed.n_samples
+            duplicates += committed.n_duplicates
+            n_halves += len(halves)
+            n_released += len(released)
+    return RetryReport(tried, samples, duplicates, n_halves, tried - n_released)

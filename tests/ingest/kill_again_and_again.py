@@ -1,0 +1,220 @@
+"""Kill an ingesting process over and over while its logs are written and rotated; a last clean pass must be exact.
+
+Three ways by turns: at a random moment, at a named point of the commit path, and at the Nth I/O call (this one where
+`faulty_io.so` is preloaded). Each life is a fork, so that it begins at once. Arguments: folder, seed, number of kills.
+Prints JSON. Without Numba.
+"""
+
+import ctypes
+import gzip
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+from log_yard import Yard, lines, once
+
+from streamtrain.dataset import chunks, ledger
+from streamtrain.dataset import store as store_module
+from streamtrain.dataset.keys import KeyIndex
+from streamtrain.dataset.store import Store
+from streamtrain.ingest import ingestor as ingestor_module
+from streamtrain.ingest.decode import Decoder
+from streamtrain.ingest.ingestor import IngestOptions, Ingestor
+from streamtrain.ingest.pile import Pile
+from streamtrain.ingest.recognise import Recogniser
+from streamtrain.ingest.register import Register
+from streamtrain.ingest.schema import Schema
+
+# The commit path from opening to closing; each is killed before and after.
+POINTS = {
+    "connect": (store_module, "connect"),
+    "scan": (ingestor_module, "scan"),
+    "find the source": (Recogniser, "find"),
+    "decode": (Decoder, "decode_lines"),
+    "note the source": (Register, "put_source"),
+    "note the file": (Register, "put_file"),
+    "note what is gone": (Register, "put_absent"),
+    "take the pile": (Pile, "take"),
+    "collect changes": (Register, "changes"),
+    "commit": (Store, "commit"),
+    "tell duplicates": (KeyIndex, "fresh"),
+    "insert a chunk": (chunks, "insert"),
+    "merge chunks": (chunks, "merge_small"),
+    "delete chunks": (chunks, "delete"),
+    "write sources": (ledger, "write_sources"),
+    "write files": (ledger, "write_files"),
+    "write quarantine": (ledger, "write_quarantined"),
+    "add keys": (KeyIndex, "add"),
+    "checkpoint": (Store, "sync"),
+    "close": (Store, "close"),
+}
+library = ctypes.CDLL(None)
+preloaded = hasattr(library, "faulty_arm")
+if preloaded:
+    library.faulty_arm.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int]
+
+
+class Logs:
+    """What a log writer and a rotator do; `number` lines were written so far, the last perhaps without its end."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self.folder, self.chance = folder, chance
+        self.number = self.rotated = self.n_bad = 0
+        self.rest = b""
+
+    def step(self) -> None:
+        live = self.folder / "app.log"
+        choice = self.chance.random()
+        count = self.chance.choice([1, 2, 5, 30])
+        data = lines(range(self.number, self.number + count))
+        self.number += count
+        if choice < 0.05:
+            (self.folder / f"dropped{self.number}.jsonl").write_bytes(data)
+            return
+        if choice > 0.97:
+            data += b"{no JSON\n"
+            self.n_bad += 1
+        cut = self.chance.randrange(len(data)) if choice > 0.5 else len(data)
+        with live.open("ab", buffering=0) as file:
+            file.write(self.rest + data[:cut])
+        self.rest = data[cut:]
+        if choice < 0.12:
+            self.rotate(live, by_copy=choice < 0.08, compress=self.chance.random() < 0.5)
+
+    def end_line(self) -> None:
+        with (self.folder / "app.log").open("ab") as file:
+            file.write(self.rest)
+        self.rest = b""
+
+    def rotate(self, live: Path, by_copy: bool, compress: bool) -> None:
+        self.rotated += 1
+        rotated = self.folder / f"app.log.{self.rotated}"
+        if by_copy:
+            shutil.copyfile(live, rotated)
+            os.truncate(live, 0)
+        else:
+            live.rename(rotated)
+        if compress:
+            packed = gzip.compress(rotated.read_bytes(), 1)
+            with rotated.with_name(rotated.name + ".gz").open("wb", buffering=0) as file:
+                file.write(packed[: len(packed) // 2])
+                file.write(packed[len(packed) // 2 :])
+            rotated.unlink()
+
+
+def kill_at(point: str, after: bool, times: int) -> None:
+    """Make this process end when it passes a point so many times."""
+    owner, name = POINTS[point]
+    original = getattr(owner, name)
+    left = times
+
+    def wrapped(*arguments, **named):
+        nonlocal left
+        left -= 1
+        if not left and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments, **named)
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def live(root: Path, until: float | None) -> None:
+    """One life: opening, passes, and closing once there was nothing to do for a while."""
+    schema = Schema()
+    store = Store(root / "state.db", schema.digest)
+    ingestor = Ingestor(store, schema, IngestOptions(root / "logs", commit_bytes=1 << 11))
+    idle = 0
+    while until is not None or idle < 2:
+        idle = 0 if ingestor.run().lines else idle + 1
+    store.sync()
+    store.close()
+
+
+def main() -> None:
+    root, chance, n_kills = Path(sys.argv[1]), random.Random(int(sys.argv[2])), int(sys.argv[3])
+    yard = Yard(root)
+    yard.close()
+    logs = Logs(yard.logs, chance)
+    killed: Counter[str] = Counter()
+    lives = 0
+    points = [(point, after) for point in POINTS for after in (False, True)]
+    ways = ["random", "point", "call"] if preloaded else ["random", "point"]
+    while killed.total() < n_kills:
+        way = ways[lives % len(ways)]
+        lives += 1
+        for _ in range(chance.randrange(1, 4) if way != "point" else 8):
+            logs.step()
+        point, after = points[lives // len(ways) % len(points)]
+        times, nth, how = chance.choice([1, 1, 1, 3]), int(chance.uniform(1, 12) ** 2.2), chance.choice([-1, -2])
+        child = os.fork()
+        if not child:
+            try:
+                if way == "point":
+                    kill_at(point, after, times)
+                elif way == "call":
+                    library.faulty_watch(str(root).encode())
+                    library.faulty_arm(nth, how, 0, 63 if how == -1 else 4)
+                live(root, time.monotonic() if way == "random" else None)
+                os._exit(0)
+            except BaseException as error:  # noqa: BLE001 (a fork must not go on as its parent)
+                sys.stderr.write(f"{way} {point} {error!r}\n")
+                os._exit(1)
+        if way == "random":
+            end = time.monotonic() + chance.uniform(0, 0.06)
+            while time.monotonic() < end:
+                logs.step()
+                time.sleep(chance.uniform(0, 0.01))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            killed[f"{way} {point} {'after' if after else 'before'}" if way == "point" else way] += 1
+        elif os.WEXITSTATUS(status):
+            raise SystemExit(f"life {lives} ({way}, {point}) ended with an error")
+    with closing(sqlite3.connect(root / "state.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    logs.end_line()
+    yard.restart()
+    held = yard.store.counts().n_total_ingested
+    report = yard.run()
+    seen = yard.seen()
+    expected = once(range(logs.number))
+    lost, doubled = (expected - seen).total(), (seen - expected).total()
+    assert yard.run().lines == 0
+    counts = yard.store.counts()
+    json.dump(
+        {
+            "kills": killed.total(),
+            "lives": lives,
+            "by": {way: sum(n for name, n in killed.items() if name.startswith(way)) for way in ways},
+            "never killed at": [
+                f"{point} {when}"
+                for point in POINTS
+                for when in ("before", "after")
+                if f"point {point} {when}" not in killed
+            ],
+            "lines": logs.number,
+            "held before the last pass": held,
+            "lost": lost,
+            "doubled": doubled,
+            "duplicates": counts.n_duplicates,
+            "bad": [logs.n_bad, counts.n_quarantined],
+            "pending": report.pending,
+            "lost_bytes": counts.lost_bytes,
+        },
+        sys.stdout,
+    )
+
+
+if __name__ == "__main__":
+    main()
