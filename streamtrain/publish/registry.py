@@ -243,6 +243,7 @@ class Registry(Workspace):
             for name in (METRICS_FILE, MANIFEST_FILE):
                 write_file(staged / name, finished[name])
             sync_directory(staged)
+            make_directory(self.versions_dir)  # it may have been removed since the start
             move_directory(staged, self.versions_dir / version)
 
     def _take_back(self, version: str) -> str | None:

@@ -19,7 +19,7 @@ from streamtrain.publish.ledger import Ledger
 from streamtrain.publish.lock import Lock
 from streamtrain.publish.retention import clean
 
-_WRITE_WAIT_S = 30.0
+_WRITE_WAIT_S = 3.0  # changes take milliseconds, and a service that is told to stop has five seconds
 
 
 class Workspace(Catalog):
