@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import signal
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,8 +37,12 @@ def main() -> NoReturn:
     """Run a command; what can go wrong in service ends in one line and exit code 1, a wrong configuration in 2."""
     from streamtrain.config import ConfigError
     from streamtrain.dataset.errors import StoreError
+    from streamtrain.model.seal import VersionError
     from streamtrain.publish.errors import PublishError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode is no reason to fail
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -46,7 +55,7 @@ def main() -> NoReturn:
     except ConfigError as mistake:
         click.echo(str(mistake), err=True)
         sys.exit(2)
-    except (StoreError, PublishError, OSError, ValueError) as failure:
+    except (StoreError, PublishError, VersionError, OSError, ValueError) as failure:
         click.echo(f"streamtrain: {failure}", err=True)
         sys.exit(1)
     sys.exit(0)
@@ -71,10 +80,11 @@ def once(config_file: Path, as_json: bool) -> None:
     from streamtrain.config import load
     from streamtrain.cycle import Cycle
 
-    with Cycle(load(config_file)) as cycle:
-        ingested = cycle.ingest()
+    with _stoppable() as stopped, Cycle(load(config_file)) as cycle:
+        ingested = cycle.ingest(stopped)
+        _warn(ingested, cycle.store)
         sizes = cycle.intake.splits().sizes
-        decision = cycle.learn()
+        decision = _learn(cycle, stopped)
     _show_pass(ingested, sizes, _decision(decision), as_json)
 
 
@@ -86,8 +96,9 @@ def ingest(config_file: Path, as_json: bool) -> None:
     from streamtrain.config import load
     from streamtrain.intake import Intake
 
-    with Intake(load(config_file)) as intake:
-        report = intake.ingest()
+    with _stoppable() as stopped, Intake(load(config_file)) as intake:
+        report = intake.ingest(stopped)
+        _warn(report, intake.store)
         sizes = intake.splits().sizes
     _show_pass(report, sizes, None, as_json)
 
@@ -112,10 +123,14 @@ def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, as_jso
             models=replace(base.models, directory=models),
             dataset=replace(base.dataset, window=2**31 - 1, max_age_s=None),
         )
-        with Cycle(config) as cycle:
+        with _stoppable() as stopped, Cycle(config) as cycle:
+            cycle.registry.acquire()
             ingested = cycle.intake.ingest_files(logs)
+            _warn(ingested, cycle.store)
+            if ingested.refused:
+                raise click.UsageError("a log could not be read (see above); nothing was trained")
             sizes = cycle.intake.splits().sizes
-            decision = cycle.learn()
+            decision = _learn(cycle, stopped)
     _show_pass(ingested, sizes, _decision(decision), as_json)
 
 
@@ -314,6 +329,50 @@ def demo(logs: Path | None) -> None:
     from streamtrain.showcase import run_demo
 
     sys.exit(run_demo(logs))
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Let the first SIGINT or SIGTERM end a long command in good order, and the next one at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        asked.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _learn(cycle: Any, stopped: Callable[[], bool]) -> Any:
+    from streamtrain.cycle import Interrupted
+
+    try:
+        return cycle.learn(stopped)
+    except Interrupted as reason:
+        click.echo(f"streamtrain: {reason}", err=True)
+        raise click.Abort from reason
+
+
+def _warn(report: Any, store: Any) -> None:
+    """Say on stderr what was not read, and why most lines were not, where that is so."""
+    from streamtrain.config.mistakes import printable
+
+    for path, reason in report.refused:
+        click.echo(f"left alone: {printable(path)}: {printable(reason)}", err=True)
+    if report.quarantined <= report.samples:
+        return
+    latest = store.quarantine(1000)
+    reasons = Counter(row.reason for row in latest).most_common(3)
+    click.echo(f"{report.quarantined:,} of {report.lines:,} lines could not be read; the commonest reasons:", err=True)
+    for reason, _ in reasons:
+        row = next(one for one in latest if one.reason == reason)
+        click.echo(f"  {printable(reason)} ({printable(row.path)}, byte {row.offset})", err=True)
+    click.echo("  if the fields have other names, set `schema` in the configuration (--config)", err=True)
 
 
 def _decision(decision: Any) -> dict[str, Any]:

@@ -122,7 +122,10 @@ class Intake:
             one = Ingestor(self.store, self.config.schema, replace(options, idle_timeout_s=0.0), clock=self._clock)
             reports.append(one.run())
         total = {name: sum(getattr(one, name) for one in reports) for name in SUMMARY}
-        return replace(reports[-1], **total)
+        wanted = {str(file) for file in files}
+        # Of the folders that the files lie in, nothing else was asked for.
+        refused = tuple(left for one in reports for left in one.refused if left[0] in wanted)
+        return replace(reports[-1], refused=refused, **total)
 
     def retry(self) -> RetryReport:
         """Decode quarantined lines again, and ingest those that now work."""

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 
@@ -214,3 +215,52 @@ def test_sequences_of_sessions_are_trained_and_judged(tmp_path):
     (tmp_path / "logs" / "a.jsonl").write_bytes(lines(made))
     told = once(config)
     assert told["decision"]["outcome"] == "published"
+
+
+def test_what_is_left_alone_and_why_lines_fail_is_said(tmp_path):
+    config = write_config(tmp_path)
+    (tmp_path / "secret.jsonl").write_bytes(lines(rows(10)))
+    (tmp_path / "logs" / "link.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    renamed = [{"quality" if key == "success_rate" else key: value for key, value in row.items()} for row in rows(50)]
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(renamed))
+    done = command("ingest", "--config", config)
+    assert "link.jsonl" in done.stderr
+    assert "success_rate" in done.stderr
+    assert "schema" in done.stderr
+    refused = command("train", tmp_path / "logs" / "link.jsonl", "--models", tmp_path / "other", check=False)
+    assert refused.returncode == 2
+    assert "link.jsonl" in refused.stderr
+
+
+def test_damaged_versions_are_told_in_a_line(tmp_path):
+    config = write_config(tmp_path)
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+    version = once(config)["decision"]["version"]
+    for file in (tmp_path / "models" / "current").iterdir():
+        file.write_bytes(file.read_bytes() + b" ")
+    for words in (("score", tmp_path / "models"), ("promote", version, "--config", config)):
+        done = command(*words, check=False, text="[1, 1, 1, 1, 1]\n")
+        assert done.returncode == 1
+        assert version in done.stderr
+        assert "Traceback" not in done.stderr
+    state = command("status", "--config", config)
+    assert "damaged" in state.stdout
+
+
+def test_strange_lines_to_score_are_answered_one_by_one(tmp_path):
+    config = write_config(tmp_path)
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+    once(config)
+    text = "[" + "9" * 400 + ",1,1,1,1]\n" + "[" * 100_000 + "\n[1,1,1,1,1]\n"
+    done = command("score", tmp_path / "models", text=text, check=False)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert ["error" in answer for answer in answers] == [True, True, False]
+
+
+def test_a_terminal_without_unicode_is_no_reason_to_fail(tmp_path):
+    config = write_config(tmp_path)
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+    words = [sys.executable, "-m", "streamtrain", "once", "--config", str(config)]
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    assert subprocess.run(words, env=environ, capture_output=True, check=False, timeout=300).returncode == 0

@@ -12,6 +12,7 @@ from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import Ingestor
 from streamtrain.intake import ingest_options
 from streamtrain.publish.catalog import Catalog
+from streamtrain.publish.registry import PublishError, VersionError
 
 
 def collect(config: Config, now: float | None = None) -> dict[str, Any]:
@@ -41,12 +42,16 @@ def collect(config: Config, now: float | None = None) -> dict[str, Any]:
 
 
 def _version(catalog: Catalog, name: str) -> dict[str, Any]:
-    manifest = catalog.manifest(name)
+    try:
+        manifest = catalog.manifest(name)
+    except (PublishError, VersionError) as error:
+        return {"version": name, "holdout_accuracy": None, "published": None, "parent": None, "damage": str(error)}
     return {
         "version": name,
         "holdout_accuracy": manifest.get("test_accuracy"),
         "published": manifest.get("timestamp"),
         "parent": manifest.get("parent"),
+        "damage": None,
     }
 
 

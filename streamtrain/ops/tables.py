@@ -16,9 +16,15 @@ from streamtrain.types import Quarantined
 _COLOURS = {"published": "green", "rejected": "yellow", "skipped": "cyan"}
 
 
+def _console() -> Console:
+    """Wrap for a terminal; leave lines whole for a file or a pipe."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=300)
+
+
 def print_pass(ingested: dict[str, int], window: dict[str, int], decision: dict[str, Any] | None) -> None:
     """Show what a pass read, what the window holds and what the gate said."""
-    console = Console(highlight=False)
+    console = _console()
     console.print("ingested  " + "  ".join(f"{value:,} {name}" for name, value in ingested.items()))
     console.print("window    " + "  ".join(f"{value:,} {name}" for name, value in window.items()))
     if decision is not None:
@@ -27,7 +33,7 @@ def print_pass(ingested: dict[str, int], window: dict[str, int], decision: dict[
 
 def print_status(state: dict[str, Any]) -> None:
     """Show the answer of `streamtrain status`."""
-    console = Console(highlight=False)
+    console = _console()
     window, lag, ingested = state["window"], state["lag"], state["ingested"]
     console.print(
         f"window    {window['samples']:,} samples, {_time(window.get('oldest'))} to {_time(window.get('newest'))}"
@@ -51,6 +57,8 @@ def print_status(state: dict[str, Any]) -> None:
         accuracy = current["holdout_accuracy"]
         shown = "unknown" if accuracy is None else f"{accuracy:.3f}"
         console.print(f"serving   [bold]{escape(current['version'])}[/], holdout accuracy {shown}")
+        if current["damage"] is not None:
+            console.print(f"          [red]damaged[/]: {escape(current['damage'])}")
     if state["last_decision"] is not None:
         _print_decision(console, state["last_decision"])
 
@@ -63,7 +71,7 @@ def print_versions(versions: Sequence[VersionInfo]) -> None:
         note = ", ".join(word for word in ("pinned" if one.pinned else "", one.damage or "") if word)
         marker = "→" if one.current else ""
         table.add_row(marker, one.version, one.timestamp or "", accuracy, one.parent or "", escape(note))
-    Console(highlight=False).print(table if versions else "no version was published yet")
+    _console().print(table if versions else "no version was published yet")
 
 
 def print_quarantine(rows: Sequence[Quarantined]) -> None:
@@ -72,12 +80,12 @@ def print_quarantine(rows: Sequence[Quarantined]) -> None:
     for row in rows:
         shown = row.line[:80].decode("utf-8", "backslashreplace")
         table.add_row(str(row.id), _plain(row.path), str(row.offset), _plain(row.reason), _plain(shown))
-    Console(highlight=False).print(table if rows else "nothing is quarantined")
+    _console().print(table if rows else "nothing is quarantined")
 
 
 def print_quarantined(row: Quarantined) -> None:
     """Show one quarantined line with its place and reason, and what was kept of it as escaped text."""
-    console = Console(highlight=False)
+    console = _console()
     console.print(f"file      {_plain(row.path)}", soft_wrap=True)
     console.print(f"offset    {row.offset}")
     console.print(f"reason    {_plain(row.reason)}", soft_wrap=True)
