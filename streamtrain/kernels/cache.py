@@ -44,7 +44,7 @@ def key() -> str:
 def folder(environ: Mapping[str, str]) -> Path | None:
     """Make and return the folder of this key, private to this user; None where none can be written.
 
-    ``NUMBA_CACHE_DIR`` says where (the systemd unit sets it), else ``XDG_CACHE_HOME`` or ``~/.cache``.
+    ``NUMBA_CACHE_DIR`` says where, else ``XDG_CACHE_HOME`` or ``~/.cache``.
     """
     home = environ.get("HOME") or ""
     base = environ.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else "")
