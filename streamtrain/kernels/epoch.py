@@ -93,6 +93,7 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
     )
     ys, ws, qs = scratch.y, scratch.w, scratch.q
     row_features = steps * n_features
+    row_vectors = row_features // LANES * LANES
     line = 16
     indirect, factored_inputs, factored_recurrent = factored.any, factored.inputs, factored.recurrent
     padded_rank, gate_factors = factored.padded_rank, factored.gate
@@ -171,7 +172,10 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
             rows = batch * steps
             for i in range(count):
                 j = order[i]
-                for at in range(row_features):
+                # By whole vectors: the compiler can't know that the two arrays don't overlap.
+                for at in range(0, row_vectors, LANES):
+                    store(s, i * row_features + at, load(x, j * row_features + at))
+                for at in range(row_vectors, row_features):
                     s[i * row_features + at] = x[j * row_features + at]
                 for t in range(steps):
                     s[ys + i * steps + t] = y[j * steps + t]

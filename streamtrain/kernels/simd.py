@@ -265,7 +265,7 @@ def _tile(builder: Any, rows: int, columns: int, row: Any, depth: Any, keep: Any
 
 # Accumulators that fit the 32 vector registers of AVX-512 beside their operands.
 _ACCUMULATORS = 24
-_WIDEST = 6
+_WIDEST = 4
 ROW_BLOCK = 8
 
 

@@ -43,7 +43,7 @@ class Model:
         As given.
     """
 
-    __slots__ = ("_bias", "_output", "_output_bias", "_shape", "_stacked", "_weight", "config", "features", "version")
+    __slots__ = ("_output", "_output_bias", "_shape", "_stacked", "config", "features", "version")
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class Model:
         self.features = features
         self.version = version
         gate = config.nu / 2
-        self._weight: F64 = np.concatenate([gate * update[0], config.zeta * candidate[0]])
-        self._bias: F64 = np.concatenate([gate * update[1], config.zeta * candidate[1]])
-        self._stacked: F64 = np.concatenate([self._weight, self._bias[:, None]], axis=1)
+        weight: F64 = np.concatenate([gate * update[0], config.zeta * candidate[0]])
+        bias: F64 = np.concatenate([gate * update[1], config.zeta * candidate[1]])
+        self._stacked: F64 = np.concatenate([weight, bias[:, None]], axis=1)
         self._shape = (len(features) + 1,)
         # Half of the logit, which is what the sigmoid's tanh takes; h is half of (1 - t) c.
         quarter = output[0][0] / 4
@@ -134,16 +134,18 @@ class Model:
         return scores
 
     def _score_block(self, x: F64, first_row: int) -> F64:
-        block: F64 = x.astype(np.float64, order="C")
-        if not -_LARGEST < np.add.reduce(block, axis=None) < _LARGEST:
-            self._refuse_unusable(block, first_row)
-        a: F64 = block.dot(self._weight.T)
-        a += self._bias
+        # Features down, requests across: what is gated together then lies together.
+        columns: F64 = np.empty((len(self.features) + 1, len(x)))
+        columns[:-1] = x.T
+        columns[-1] = 1.0
+        if not -_LARGEST < np.add.reduce(columns, axis=None) < _LARGEST:
+            self._refuse_unusable(columns[:-1].T, first_row)
+        a: F64 = self._stacked.dot(columns)
         _tanh(a, a)
-        n_hidden = a.shape[1] // 2
-        gated = a[:, :n_hidden]
-        gated *= a[:, n_hidden:]
-        scores: F64 = a.dot(self._output)
+        n_hidden = len(a) // 2
+        gated = a[:n_hidden]
+        gated *= a[n_hidden:]
+        scores: F64 = self._output.dot(a)
         scores += self._output_bias
         _tanh(scores, scores)
         scores *= 0.5

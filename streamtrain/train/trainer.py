@@ -17,6 +17,7 @@ from streamtrain.train.presets import TrainingConfig, check
 from streamtrain.train.stages import train as train_fully
 from streamtrain.types import F32, F64, Arrays, EpochMetrics, FastGRNNConfig
 
+_BLOCK_ROWS = 65_536
 _CONSTANT = 1e-8  # a standard deviation below this is a constant feature
 
 
@@ -69,10 +70,16 @@ class TrainingDataset:
 
     def normalize(self) -> tuple[F64, F64]:
         """Z-score the features in place; return means and standard deviations, (D,) each (1 where constant)."""
-        wide = self.features.astype(np.float64)
-        means, stds = wide.mean(axis=0), wide.std(axis=0)
+        # Block by block, so that ten million rows are not held in float64 beside themselves.
+        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(self), _BLOCK_ROWS)]
+        means = self.features.mean(axis=0, dtype=np.float64)
+        squares = sum(np.square(self.features[block] - means).sum(axis=0) for block in blocks)
+        stds = np.sqrt(squares / len(self))
         stds = np.where(stds < _CONSTANT, 1.0, stds)
-        self.features = np.ascontiguousarray((wide - means) / stds, np.float32)
+        normalised = np.empty_like(self.features)
+        for block in blocks:
+            normalised[block] = (self.features[block] - means) / stds
+        self.features = normalised
         return means, stds
 
     def split(self, validation_split: float, seed: int = 0) -> tuple[Arrays, Arrays]:
