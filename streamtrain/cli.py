@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -79,10 +78,11 @@ def once(config_file: Path, as_json: bool) -> None:
     """Make one full pass over what is there, then exit."""
     from streamtrain.config import load
     from streamtrain.cycle import Cycle
+    from streamtrain.ops.tables import print_left_out
 
     with _stoppable() as stopped, Cycle(load(config_file)) as cycle:
         ingested = cycle.ingest(stopped)
-        _warn(ingested, cycle.store)
+        print_left_out(ingested, cycle.store.quarantine(1000))
         sizes = cycle.intake.splits().sizes
         decision = _learn(cycle, stopped)
     _show_pass(ingested, sizes, _decision(decision), as_json)
@@ -95,10 +95,11 @@ def ingest(config_file: Path, as_json: bool) -> None:
     """Read logs into the dataset only."""
     from streamtrain.config import load
     from streamtrain.intake import Intake
+    from streamtrain.ops.tables import print_left_out
 
     with _stoppable() as stopped, Intake(load(config_file)) as intake:
         report = intake.ingest(stopped)
-        _warn(report, intake.store)
+        print_left_out(report, intake.store.quarantine(1000))
         sizes = intake.splits().sizes
     _show_pass(report, sizes, None, as_json)
 
@@ -114,6 +115,7 @@ def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, as_jso
     """Train once from log files, without a daemon's state, and publish if the gate lets it."""
     from streamtrain.config import load, parse
     from streamtrain.cycle import Cycle
+    from streamtrain.ops.tables import print_left_out
 
     base = parse("logs: {directory: logs}", Path()) if config_file is None else load(config_file)
     with tempfile.TemporaryDirectory(prefix="streamtrain-") as scratch:
@@ -126,7 +128,7 @@ def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, as_jso
         with _stoppable() as stopped, Cycle(config) as cycle:
             cycle.registry.acquire()
             ingested = cycle.intake.ingest_files(logs)
-            _warn(ingested, cycle.store)
+            print_left_out(ingested, cycle.store.quarantine(1000))
             if ingested.refused:
                 raise click.UsageError("a log could not be read (see above); nothing was trained")
             sizes = cycle.intake.splits().sizes
@@ -356,23 +358,6 @@ def _learn(cycle: Any, stopped: Callable[[], bool]) -> Any:
     except Interrupted as reason:
         click.echo(f"streamtrain: {reason}", err=True)
         raise click.Abort from reason
-
-
-def _warn(report: Any, store: Any) -> None:
-    """Say on stderr what was not read, and why most lines were not, where that is so."""
-    from streamtrain.config.mistakes import printable
-
-    for path, reason in report.refused:
-        click.echo(f"left alone: {printable(path)}: {printable(reason)}", err=True)
-    if report.quarantined <= report.samples:
-        return
-    latest = store.quarantine(1000)
-    reasons = Counter(row.reason for row in latest).most_common(3)
-    click.echo(f"{report.quarantined:,} of {report.lines:,} lines could not be read; the commonest reasons:", err=True)
-    for reason, _ in reasons:
-        row = next(one for one in latest if one.reason == reason)
-        click.echo(f"  {printable(reason)} ({printable(row.path)}, byte {row.offset})", err=True)
-    click.echo("  if the fields have other names, set `schema` in the configuration (--config)", err=True)
 
 
 def _decision(decision: Any) -> dict[str, Any]:

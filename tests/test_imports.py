@@ -12,22 +12,23 @@ PACKAGE = Path(__file__).parents[1] / "streamtrain"
 # What each part may import of the package, beside itself.
 ALLOWED = {
     "types": set(),
+    "reading": {"types"},
     "kernels": set(),
     "model": {"types", "kernels"},
-    "ingest": {"types"},
-    "dataset": {"types"},
+    "ingest": {"types", "reading"},
+    "dataset": {"types", "reading"},
     "train": {"types", "model", "kernels"},
     "judge": {"types"},
     "publish": {"types", "model"},
     "router": {"types", "model"},
     "config": {"ingest.schema"},
-    "intake": {"types", "config", "ingest", "dataset", "train.presets"},
+    "intake": {"types", "reading", "config", "ingest", "dataset", "train.presets"},
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "cycle": {
         *("types", "config", "intake", "lessons"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
-    "ops": {"types", "config", "intake", "ingest", "dataset", "publish"},
+    "ops": {"types", "reading", "config", "intake", "ingest", "dataset", "publish"},
     "__main__": {"cli"},
     "daemon": {
         "types",

@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from streamtrain.dataset import waiting
-from streamtrain.types import Batch, Committed
+from streamtrain.reading import Batch, Committed
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterable
 
-from streamtrain.types import Quarantined, Source, SourceFile
+from streamtrain.reading import Quarantined, Source, SourceFile
 
 _KEPT_SOURCES = 20_000  # sources without a file are remembered, in case they come back compressed or copied
 

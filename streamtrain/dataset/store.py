@@ -25,7 +25,8 @@ from streamtrain.dataset.errors import StoreDamagedError, StoreError
 from streamtrain.dataset.keys import KeyIndex
 from streamtrain.dataset.select import select
 from streamtrain.dataset.tables import connect, failure, lock
-from streamtrain.types import F64, Batch, Committed, InputRange, Quarantined, Samples, Source, SourceFile
+from streamtrain.reading import Batch, Committed, Quarantined, Source, SourceFile
+from streamtrain.types import F64, InputRange, Samples
 
 
 class Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 
-from streamtrain.types import Bound, Pending
+from streamtrain.reading import Bound, Pending
 
 
 def read(db: sqlite3.Connection, schema: int, keys: Iterable[int]) -> Mapping[int, bytes]:

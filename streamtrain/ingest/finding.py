@@ -10,7 +10,7 @@ import msgspec
 
 from streamtrain.ingest.decode import BadLine, Decoded
 from streamtrain.ingest.pile import Pile
-from streamtrain.types import Quarantined, Source
+from streamtrain.reading import Quarantined, Source
 
 _HELD: Final = 1000  # examples in memory while it is not known whether a good line follows
 _KEYS: Final = 20

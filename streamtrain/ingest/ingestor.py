@@ -21,7 +21,7 @@ from streamtrain.ingest.retry import RetryReport, retry
 from streamtrain.ingest.scan import EXCLUDE, INCLUDE, Chosen, scan
 from streamtrain.ingest.schema import Schema
 from streamtrain.ingest.tail import MAX_LINE_BYTES
-from streamtrain.types import Batch, Bound, Committed
+from streamtrain.reading import Batch, Bound, Committed
 
 
 @dataclass(frozen=True, slots=True)

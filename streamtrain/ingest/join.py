@@ -16,7 +16,8 @@ import numpy as np
 from streamtrain.ingest.halves import Decision, Half, Outcome
 from streamtrain.ingest.hashing import mix
 from streamtrain.ingest.labels import Labeller
-from streamtrain.types import InputRange, Pending, Samples
+from streamtrain.reading import Pending
+from streamtrain.types import InputRange, Samples
 
 _CLOCKS_APART_S: Final = 60.0  # an outcome's clock may be so much behind its decision's
 _REMEMBERED: Final = 8  # joined lines of one key, by which their repetitions are known

@@ -11,7 +11,8 @@ import numpy as np
 
 from streamtrain.ingest.decode import Decoded
 from streamtrain.ingest.halves import Half
-from streamtrain.types import Batch, InputRange, Quarantined, Samples, Source, SourceFile
+from streamtrain.reading import Batch, Quarantined, Source, SourceFile
+from streamtrain.types import InputRange, Samples
 
 _EXAMPLES: Final = 1000  # quarantined lines kept of one commit; all are counted
 

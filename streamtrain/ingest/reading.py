@@ -18,7 +18,7 @@ from streamtrain.ingest.pile import Pile
 from streamtrain.ingest.recognise import Place, Recogniser
 from streamtrain.ingest.register import Register
 from streamtrain.ingest.tail import BLOCK_BYTES, Block, DamagedLogError, LineReader
-from streamtrain.types import Quarantined, SourceFile
+from streamtrain.reading import Quarantined, SourceFile
 
 # A file can change again within one tick of the clock that stamps it, and neither size nor time need show it.
 _SAME_TICK_NS: Final = 50_000_000

@@ -17,7 +17,7 @@ from streamtrain.ingest.identity import EDGE_BYTES, FileIdentity, NotReadableErr
 from streamtrain.ingest.packed import unpack
 from streamtrain.ingest.register import Register
 from streamtrain.ingest.tail import ByteStream, DamagedLogError, PlainStream
-from streamtrain.types import Source
+from streamtrain.reading import Source
 
 QUIET_S: Final = 10.0  # a file that did not grow for so long is not being copied any more
 LONGEST_S: Final = 60.0  # so long is waited for a copy to be complete

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from streamtrain.ingest.hashing import digest
 from streamtrain.ingest.identity import FileIdentity, Look, OpenLog, source_key
-from streamtrain.types import Batch, Committed, Quarantined, Source, SourceFile
+from streamtrain.reading import Batch, Committed, Quarantined, Source, SourceFile
 
 _MANY_FILES = 256
 

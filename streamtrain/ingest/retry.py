@@ -11,7 +11,7 @@ import numpy as np
 from streamtrain.ingest.decode import KEPT_BYTES, Decoder
 from streamtrain.ingest.halves import Half
 from streamtrain.ingest.pile import Pile
-from streamtrain.types import Batch, Committed, Quarantined, Source
+from streamtrain.reading import Batch, Committed, Quarantined, Source
 
 _AT_ONCE: Final = 1000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.publish.catalog import VersionInfo
-from streamtrain.types import Quarantined
+from streamtrain.reading import Quarantined
 
 _COLOURS = {"published": "green", "rejected": "yellow", "skipped": "cyan"}
 
@@ -29,6 +31,20 @@ def print_pass(ingested: dict[str, int], window: dict[str, int], decision: dict[
     console.print("window    " + "  ".join(f"{value:,} {name}" for name, value in window.items()))
     if decision is not None:
         _print_decision(console, decision)
+
+
+def print_left_out(report: IngestReport, quarantined: Sequence[Quarantined]) -> None:
+    """Say on stderr what was not read, and why most lines were not, where that is so."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    for path, reason in report.refused:
+        console.print(f"left alone: {_printable(path)}: {_printable(reason)}")
+    if report.quarantined <= report.samples:
+        return
+    console.print(f"{report.quarantined:,} of {report.lines:,} lines could not be read; the commonest reasons:")
+    for reason, _ in Counter(row.reason for row in quarantined).most_common(3):
+        row = next(one for one in quarantined if one.reason == reason)
+        console.print(f"  {_printable(reason)} ({_printable(row.path)}, byte {row.offset})")
+    console.print("  if the fields have other names, set `schema` in the configuration (--config)")
 
 
 def print_status(state: dict[str, Any]) -> None:
@@ -110,4 +126,8 @@ def _time(seconds: float | None) -> str:
 
 
 def _plain(text: str) -> str:
-    return escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))
+    return escape(_printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -19,7 +19,8 @@ from streamtrain.dataset.errors import (
 from streamtrain.dataset.select import concatenate, empty, select
 from streamtrain.dataset.store import Store
 from streamtrain.dataset.window import load
-from streamtrain.types import Batch, InputRange, Quarantined, Samples, Source, SourceFile
+from streamtrain.reading import Batch, Quarantined, Source, SourceFile
+from streamtrain.types import InputRange, Samples
 
 
 @pytest.fixture
