@@ -145,8 +145,8 @@ class Daemon:
         except (StoreError, OSError, MemoryError) as error:
             # A full disk passes, and a restart would not help: what was not committed is read again.
             self._not_before = self._read_not_before = self._monotonic() + RETRY_S
-            _LOG.error("logs could not be read; nothing is lost, next try in %g s: %s", RETRY_S, _told(error))
-            self._notifier.status(f"logs could not be read, trying again: {_told(error)}")
+            _LOG.error("nothing can be kept, and nothing is lost; next try in %g s: %s", RETRY_S, _told(error))
+            self._notifier.status(f"nothing can be kept, trying again: {_told(error)}")
             return
         for path, reason in sorted(set(report.refused) - self._refused):
             _LOG.warning("left alone: %r: %s", path, reason)
