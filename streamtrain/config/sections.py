@@ -189,7 +189,9 @@ class ModelSection:
         None
     )
     sequence_length: Annotated[
-        Width, "Steps of a session that are read one after the other, T; 1 looks at each alone."
+        Width,
+        "Steps of a session that are trained on one after the other, T. Routers of this version answer one step, and the gate "
+        "judges that.",
     ] = 1
 
 
