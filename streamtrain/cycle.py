@@ -180,7 +180,7 @@ class Cycle:
                 self._remember(ingested)
                 return decision
             version = self.registry.publish(staged, decision, report(*judged).to_json(), details)
-        except BaseException:
+        except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
         self._remember(ingested)
