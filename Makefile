@@ -39,7 +39,7 @@ types: $(VENV)/dev.stamp ## static types
 test: lint types ## everything
 	$(BIN)/pytest
 
-test-fast: $(VENV)/dev.stamp ## under a minute, for the hand
+test-fast: $(VENV)/dev.stamp ## the quicker ones, some two minutes, for the hand
 	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root'
 
 soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for another number)
