@@ -263,10 +263,17 @@ def _tile(builder: Any, rows: int, columns: int, row: Any, depth: Any, keep: Any
             _store(builder, builder.load(cells[r][c]), at(r, c))
 
 
-# Accumulators that fit the 32 vector registers of AVX-512 beside their operands.
-_ACCUMULATORS = 24
-_WIDEST = 4
 ROW_BLOCK = 8
+
+
+def _tile_limits(context: Any) -> tuple[int, int]:
+    """Accumulators of a tile, and of them in one row, that fit the registers beside their operands.
+
+    A lane vector is one register of AVX-512's 32, two of AVX2's 16, four of NEON's 32. One tile too large lives in
+    memory, at a third of the speed.
+    """
+    _, _, features = context.codegen().magic_tuple()
+    return (24, 4) if "+avx512f" in features else (6, 1)
 
 
 @_shaped_instruction
@@ -342,10 +349,12 @@ def matmul(
 
             _tile(builder, n, width, operands, depth, keep, at, start)
 
-        for first_column in range(0, n_columns, _WIDEST):
-            width = min(_WIDEST, n_columns - first_column)
-            height = 1 << (_ACCUMULATORS // width).bit_length() - 1  # divides ROW_BLOCK
-            height = min(height, ROW_BLOCK)
+        accumulators, widest = _tile_limits(context)
+        for first_column in range(0, n_columns, widest):
+            width = min(widest, n_columns - first_column)
+            height = accumulators // width
+            if n_rows is None:
+                height = min(1 << height.bit_length() - 1, ROW_BLOCK)
             left = 0 if n_rows is None else n_rows % height
             blocks = builder.udiv(builder.sub(rows, _INDEX(left)), _INDEX(height))
             with cgutils.for_range(builder, blocks) as loop:
