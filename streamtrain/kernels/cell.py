@@ -48,13 +48,17 @@ def forward_step(
     half, half_nu, scale = splat(_HALF), splat(f32(-0.5 * nu)), splat(f32(zeta))
     for row in range(rows):
         at = gates + row * panel
-        acc = splat(f32(0.0))
         for v in range(0, padded, LANES):
             k = muladd(half, tanh(half_nu * load(s, at + v)), half)
             c = tanh(scale * load(s, at + padded + v))
             store(s, at + v, k)
             store(s, at + padded + v, c)
-            acc = muladd(load(p, w_output + v), k * c, acc)
+    # Apart from the loop above: the sum across lanes is a long chain that would keep the next row's tanh waiting.
+    for row in range(rows):
+        at = gates + row * panel
+        acc = splat(f32(0.0))
+        for v in range(0, padded, LANES):
+            acc = muladd(load(p, w_output + v), load(s, at + v) * load(s, at + padded + v), acc)
         s[z + row] = total(acc) + p[b_output]
 
 
