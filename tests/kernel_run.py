@@ -12,7 +12,17 @@ from streamtrain.kernels import epoch as kernel
 from streamtrain.kernels.factors import Factored
 from streamtrain.kernels.layout import Layout
 from streamtrain.kernels.policy import entry
-from streamtrain.kernels.shuffle import BLOCK, bits_for, draw
+from streamtrain.kernels.shuffle import (
+    BLOCK,
+    N_STARTS,
+    RUN_BITS,
+    WINDOW,
+    bits_for,
+    draw,
+    draw_in_window,
+    run_start,
+    windowed_bits_for,
+)
 from streamtrain.model.factorise import factorise
 from streamtrain.model.params import aligned, pack, unpack
 from streamtrain.types import F32, Arrays, Params
@@ -33,10 +43,26 @@ def _order_kernel():
     return fill
 
 
-def shuffled_order(n: int, key: int) -> np.ndarray:
+@cache
+def _window_kernel():
+    @entry(types.void(types.Array(types.int64, 1, "C"), types.uint64))
+    def fill(order, key):
+        n, held = len(order) - BLOCK, 0
+        bits = windowed_bits_for(n)
+        hashes, starts = np.empty(BLOCK, np.uint64), np.empty(N_STARTS, np.int64)
+        for position in range(0, 1 << bits, BLOCK):
+            if position % WINDOW == 0:
+                for run in range(position >> RUN_BITS, (position + WINDOW) >> RUN_BITS):
+                    starts[run % N_STARTS] = run_start(run, bits, key)
+            held = draw_in_window(order, held, hashes, starts, position, n, key)
+
+    return fill
+
+
+def shuffled_order(n: int, key: int, windowed: bool = False) -> np.ndarray:
     """Which sample a training kernel takes at each position under `key`, int64 (n,)."""
     order = np.full(n + BLOCK, -1, np.int64)
-    _order_kernel()(order, np.uint64(key))
+    (_window_kernel if windowed else _order_kernel)()(order, np.uint64(key))
     return order[:n]
 
 

@@ -20,7 +20,17 @@ from streamtrain.kernels.layout import Layout, Scratch
 from streamtrain.kernels.loss import distilled_loss, hard_loss
 from streamtrain.kernels.policy import DOUBLES, FLOATS, INPUT, entry
 from streamtrain.kernels.rounding import round_output, round_rows
-from streamtrain.kernels.shuffle import BLOCK, bits_for, draw
+from streamtrain.kernels.shuffle import (
+    BLOCK,
+    N_STARTS,
+    RUN_BITS,
+    WINDOW,
+    bits_for,
+    draw,
+    draw_in_window,
+    run_start,
+    windowed_bits_for,
+)
 from streamtrain.kernels.simd import LANES, ROW_BLOCK, load, prefetch, store, total
 
 f32 = np.float32
@@ -34,6 +44,11 @@ BETA1_POWER, BETA2_POWER, STEP, N_STATE = range(4)
 LOSS, RIGHT, WEIGHT, LARGEST_NORM, N_CLIPPED, N_REPORT = range(6)
 
 EVALUATION_BATCH = 64
+
+# From so many samples on the order is made in windows: fewer stay in the caches, whatever their order.
+WINDOWED_FROM = 1 << 17
+# A longer row (in floats) fills cache lines of its own, and a window of them would not stay in the cache.
+_NARROW_ROW = 64
 
 _EPOCH = types.int64(
     *(FLOATS, FLOATS, FLOATS, FLOATS, INPUT, FLOATS),
@@ -94,7 +109,8 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
     ys, ws, qs = scratch.y, scratch.w, scratch.q
     row_features = steps * n_features
     row_vectors = row_features // LANES * LANES
-    line = 16
+    line, run = 16, 1 << RUN_BITS
+    narrow = row_features <= _NARROW_ROW
     indirect, factored_inputs, factored_recurrent = factored.any, factored.inputs, factored.recurrent
     padded_rank, gate_factors = factored.padded_rank, factored.gate
     rank_vectors = padded_rank // LANES
@@ -115,14 +131,13 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
         x: Any, y: Any, w: Any, q: Any, hyper: Any, state: Any, key: Any, report: Any,
     ) -> Any:  # fmt: skip
         n = len(y) // steps
-        bits = bits_for(n)
-        # Samples of this batch, then those drawn for the next: their rows are asked for a batch ahead.
+        windowed = narrow and n >= WINDOWED_FROM
+        bits = windowed_bits_for(n) if windowed else bits_for(n)
+        # Samples of this batch, then those drawn for the next: their rows are asked for a batch ahead, or, where the
+        # order is made in windows, whole runs of them a window ahead.
         order = np.empty(2 * batch_size + BLOCK, np.int64)
-        hashes = np.empty(BLOCK, np.uint64)
-        held, position, domain = 0, 0, 1 << bits
-        while held < batch_size and position < domain:
-            held = draw(order, held, hashes, position, n, bits, key)
-            position += BLOCK
+        hashes, starts = np.empty(BLOCK, np.uint64), np.empty(N_STARTS, np.int64)
+        held, position, n_runs, domain = 0, 0, 0, 1 << bits
         n_batches = (n + batch_size - 1) // batch_size
         nu, zeta, rounded = hyper[NU], hyper[ZETA], hyper[ROUNDED] > 0.0
         served = p if indirect or rounded else f
@@ -161,13 +176,26 @@ def training_kernel(n_features: int, hidden: int, steps: int, batch_size: int, d
                     order[i] = order[batch_size + i]
             asked = held
             while held < 2 * batch_size and position < domain:
-                held = draw(order, held, hashes, position, n, bits, key)
+                if windowed:
+                    for number_of_run in range(n_runs, (position + WINDOW + BLOCK) >> RUN_BITS):
+                        first = run_start(number_of_run, bits, key)
+                        starts[number_of_run % N_STARTS] = first
+                        for at in range(0, run * row_features + line - 1, line):
+                            prefetch(x, first * row_features + at)
+                        for at in range(0, run * steps + line - 1, line):
+                            prefetch(y, first * steps + at)
+                            prefetch(w, first * steps + at)
+                    n_runs = (position + WINDOW + BLOCK) >> RUN_BITS
+                    held = draw_in_window(order, held, hashes, starts, position, n, key)
+                else:
+                    held = draw(order, held, hashes, position, n, bits, key)
                 position += BLOCK
-            for i in range(asked, held):
-                for at in range(0, row_features, line):
-                    prefetch(x, order[i] * row_features + at)
-                prefetch(y, order[i] * steps)
-                prefetch(w, order[i] * steps)
+            if not windowed:
+                for i in range(asked, held):
+                    for at in range(0, row_features, line):
+                        prefetch(x, order[i] * row_features + at)
+                    prefetch(y, order[i] * steps)
+                    prefetch(w, order[i] * steps)
             batch = (count + ROW_BLOCK - 1) // ROW_BLOCK * ROW_BLOCK
             rows = batch * steps
             for i in range(count):

@@ -63,6 +63,23 @@ def test_batches_follow_the_shuffled_order(shape, n):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_many_samples_are_shuffled_in_windows(shape):
+    """As above; of so many batches only the last weigh anything."""
+    n = kernel.WINDOWED_FROM + 5
+    tensors, arrays = problem(shape, n, weighted=True)
+    run = run_of(shape, tensors, beta1=0.5)
+    assert run(arrays, key=78) == -(-n // BATCH)
+    order, wanted = shuffled_order(n, 78, windowed=True), dict.fromkeys(NAMES, 0.0)
+    for first in range((n // BATCH - 40) * BATCH, n, BATCH):
+        slopes = gradient(tensors, rows(arrays, order[first : first + BATCH]), OBJECTIVE)
+        wanted = {name: 0.5 * wanted[name] + 0.5 * slopes[name] for name in NAMES}
+    for name in NAMES:
+        size = np.linalg.norm(wanted[name])
+        assert np.linalg.norm(run.first_moment[name] - wanted[name]) <= 1e-5 * size, name
+    assert run.report[kernel.WEIGHT] == pytest.approx(arrays.weights.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_epochs_equal_float64(shape):
     tensors, arrays = problem(shape, 97, weighted=True)
     settings = {"beta1": 0.9, "beta2": 0.99, "epsilon": 1e-6, "l2": 1e-3, "clip": 0.5}
