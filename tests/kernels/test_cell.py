@@ -65,6 +65,10 @@ def kernel_gradient(shape, tensors, arrays, objective):
 def assert_close(made, wanted, tolerance):
     for name in NAMES:
         difference = made[name] - wanted[name]
+        if name == "b_output":
+            # A mean of terms up to 1 that may cancel: nearer than their rounding to float32 is chance.
+            assert abs(difference[0]) <= max(tolerance * abs(wanted[name][0]), 2.0**-24), name
+            continue
         assert np.linalg.norm(difference) <= tolerance * np.linalg.norm(wanted[name]), name
         assert np.abs(difference).max() <= tolerance * np.abs(wanted[name]).max(), name
 
