@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from streamtrain.model.fastgrnn import FastGRNN
 from streamtrain.train.fit import logits
@@ -18,6 +19,7 @@ from streamtrain.train.stages import train as train_fully
 from streamtrain.types import F32, F64, Arrays, EpochMetrics, FastGRNNConfig
 
 _BLOCK_ROWS = 65_536
+_Rows = NDArray[np.int32] | NDArray[np.int64]
 _CONSTANT = 1e-8  # a standard deviation below this is a constant feature
 
 
@@ -38,20 +40,21 @@ class TrainingDataset:
 
     def __init__(self, features: ArrayLike, labels: ArrayLike) -> None:
         with np.errstate(over="ignore"):  # what doesn't fit float32 is found below, as an infinity
-            self.features: F32 = np.ascontiguousarray(features, np.float32)
+            self._given: F32 = np.ascontiguousarray(features, np.float32)
+        self._scale: tuple[F64, F64] | None = None
         self.labels: F32 = np.ascontiguousarray(labels, np.float32)
         self.soft_targets: F32 | None = None
-        if self.features.ndim != 2 or self.features.size == 0:
-            raise ValueError(f"TrainingDataset: features have shape {self.features.shape}; expected (N ≥ 1, D ≥ 1)")
+        if self._given.ndim != 2 or self._given.size == 0:
+            raise ValueError(f"TrainingDataset: features have shape {self._given.shape}; expected (N ≥ 1, D ≥ 1)")
         self._check_column("labels", self.labels)
-        bad = np.flatnonzero(~np.isfinite(self.features).all(axis=1))
+        bad = np.flatnonzero(~np.isfinite(self._given).all(axis=1))
         if bad.size:
             raise ValueError(f"TrainingDataset: features of row {bad[0]} hold NaN or Inf; expected finite numbers")
 
     def _check_column(self, name: str, column: F32) -> None:
-        if column.shape != (len(self.features),):
+        if column.shape != (len(self._given),):
             raise ValueError(
-                f"TrainingDataset: {name} have shape {column.shape}; expected ({len(self.features)},), one a row"
+                f"TrainingDataset: {name} have shape {column.shape}; expected ({len(self._given)},), one a row"
             )
         bad = np.flatnonzero(~((column >= 0) & (column <= 1)))
         if bad.size:
@@ -60,41 +63,64 @@ class TrainingDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return int(self._given.shape[1])
+
+    @property
+    def features(self) -> F32:
+        """Features as they are trained on, float32 (N, D): as given, or normalised, then computed at each access."""
+        return self._given if self._scale is None else self._taken(np.arange(len(self)))
+
     def with_soft_targets(self, soft_targets: ArrayLike) -> TrainingDataset:
         """Copy of the set with a teacher's probabilities at the training's distillation temperature, (N,) in 0..1."""
         column: F32 = np.ascontiguousarray(soft_targets, np.float32)
         self._check_column("soft_targets", column)
-        copy = TrainingDataset(self.features, self.labels)
-        copy.soft_targets = column
-        return copy
+        twin = copy(self)
+        twin.soft_targets = column
+        return twin
 
     def normalize(self) -> tuple[F64, F64]:
-        """Z-score the features in place; return means and standard deviations, (D,) each (1 where constant)."""
-        # Block by block, so that ten million rows are not held in float64 beside themselves.
-        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(self), _BLOCK_ROWS)]
-        means = self.features.mean(axis=0, dtype=np.float64)
-        squares = sum(np.square(self.features[block] - means).sum(axis=0) for block in blocks)
+        """Z-score the features from here on; return means and standard deviations, (D,) each (1 where constant).
+
+        The array that was given stays as it is, and is scaled where it is used: ten million rows are not held twice.
+        """
+        self._given, self._scale = self.features, None
+        means = self._given.mean(axis=0, dtype=np.float64)
+        squares = sum(np.square(self._given[block] - means).sum(axis=0) for block in _blocks(len(self)))
         stds = np.sqrt(squares / len(self))
         stds = np.where(stds < _CONSTANT, 1.0, stds)
-        normalised = np.empty_like(self.features)
-        for block in blocks:
-            normalised[block] = (self.features[block] - means) / stds
-        self.features = normalised
+        self._scale = means, stds
         return means, stds
 
     def split(self, validation_split: float, seed: int = 0) -> tuple[Arrays, Arrays]:
         """Shuffle and cut into training and validation arrays; `validation_split` is the share of the second."""
-        order = np.random.default_rng(seed).permutation(len(self))
+        order = np.random.default_rng(seed).permutation(np.arange(len(self), dtype=np.int32))
         n_train = len(self) - int(len(self) * validation_split)
         return self._arrays(order[:n_train]), self._arrays(order[n_train:])
 
-    def _arrays(self, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Arrays:
+    def _arrays(self, rows: _Rows) -> Arrays:
         teachers = None
         if self.soft_targets is not None:
             p = np.clip(self.soft_targets[rows].astype(np.float64), 1e-7, 1 - 1e-7)
             teachers = np.log(p / (1 - p)).astype(np.float32)[:, None]
-        labels = self.labels[rows][:, None]
-        return Arrays(self.features[rows][:, None, :], labels, np.ones_like(labels), teachers)
+        labels = np.empty((len(rows), 1), np.float32)
+        for block in _blocks(len(rows)):
+            labels[block, 0] = self.labels[rows[block]]
+        return Arrays(self._taken(rows)[:, None, :], labels, np.ones_like(labels), teachers)
+
+    def _taken(self, rows: _Rows) -> F32:
+        """Rows as they are trained on, float32 (len(rows), D)."""
+        taken = np.empty((len(rows), self.n_features), np.float32)
+        for block in _blocks(len(rows)):
+            part = self._given[rows[block]]
+            taken[block] = part if self._scale is None else (part - self._scale[0]) / self._scale[1]
+        return taken
+
+
+def _blocks(n: int) -> list[slice]:
+    return [slice(start, start + _BLOCK_ROWS) for start in range(0, n, _BLOCK_ROWS)]
 
 
 class Trainer:
@@ -135,10 +161,10 @@ class Trainer:
         TrainingDivergedError
             If the loss stays non-finite.
         """
-        if model.config.input_dim != dataset.features.shape[1]:
+        if model.config.input_dim != dataset.n_features:
             raise ValueError(
                 f"Trainer: the model takes {model.config.input_dim} features, the data set has "
-                f"{dataset.features.shape[1]}; set FastGRNNConfig.input_dim"
+                f"{dataset.n_features}; set FastGRNNConfig.input_dim"
             )
         if model.config != self.model_config:
             raise ValueError(f"Trainer: made for {self.model_config}, but the model is {model.config}")
