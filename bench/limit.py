@@ -1,9 +1,9 @@
 """How fast this machine could do the arithmetic of a training sample if it did nothing else.
 
 Rates are measured on data that stay in the first-level cache, with the kernels' own building blocks: multiply-adds in
-the matrix kernel or, where that is faster, in registers alone; `tanh`; the loss's sigmoid with softplus; the optimiser's
-step (L2, norm, Adam). Operations are counted by formula, nothing padded: an add, a multiplication and a fused
-multiply-add are one operation each, because each takes one turn of a multiply-add unit.
+the matrix kernel or, where that is faster, in registers alone; `tanh`; the loss's sigmoid with softplus; the
+optimiser's step (L2, norm, Adam). Operations are counted by formula, nothing padded: an add, a multiplication and a
+fused multiply-add are one operation each, because each takes one turn of a multiply-add unit.
 """
 
 from __future__ import annotations
