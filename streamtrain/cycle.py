@@ -16,7 +16,7 @@ from types import TracebackType
 import numpy as np
 
 from streamtrain.config import Config, to_dict
-from streamtrain.dataset import scale
+from streamtrain.dataset import scale, sequence
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import Intake, Splits
@@ -28,6 +28,7 @@ from streamtrain.model.quantize import quantize
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, Registry, VersionError
 from streamtrain.router.load import load as load_served
+from streamtrain.router.scorer import Model
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.types import (
     F64,
@@ -239,6 +240,7 @@ class Cycle:
             seed=best.recipe.seed,
             inputs=self.store.input_ranges(),
             settings=to_dict(self.config) | {"trained_with": asdict(best.recipe.training)},
+            sequence_length=self.config.model.sequence_length,
         )
 
     def _evidence(self, splits: Splits, answers: F64) -> Evidence:
@@ -264,11 +266,11 @@ class Cycle:
         except (PublishError, VersionError, OSError) as error:
             _LOG.warning("the current version can't be compared with: %s", error)
             return None
-        return model.score_batch(samples.features) if model.features == self.config.schema.feature_names else None
+        return _answers(model, samples) if model.features == self.config.schema.feature_names else None
 
     def _served(self, directory: Path, samples: Samples) -> F64:
         """Answers of the bytes that would be served, read back through the router's own loader."""
-        return load_served(directory).score_batch(samples.features)
+        return _answers(load_served(directory), samples)
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)
@@ -281,6 +283,15 @@ class Cycle:
 
 class Interrupted(Exception):  # noqa: N818 - not a fault
     """A cycle was asked to stop before it came to a decision."""
+
+
+def _answers(model: Model, samples: Samples) -> F64:
+    """Score as a router does that is told the session of each request: from the state after the one before."""
+    if model.sequence_length == 1:
+        return model.score_batch(samples.features)
+    index = sequence.layout(samples.groups, samples.timestamps, model.sequence_length)
+    # Padding stands at the end of a row, where nothing follows that it could spoil; any sample will do.
+    return sequence.scatter(index, model.score_sequences(samples.features[index]), len(samples.labels))
 
 
 def _counts(splits: Splits) -> Counts:

@@ -162,5 +162,5 @@ def read_while_publishing(models: Path, kill: Callable[[], None]) -> None:
         for reader in running:
             reader.result()
     assert all(len(reader.versions) > 20 for reader in readers)
-    assert not first._failures
-    assert not second._failures
+    assert not first._follower._failures
+    assert not second._follower._failures

@@ -1,0 +1,132 @@
+"""Swaps while serving: from the rename of ``current`` to the first score by the new version, and what calls cost.
+
+``make bench-swaps`` prints a table. Another process renames the link, as a publisher does; in this one a router follows
+it while one thread scores: in a tight loop, or now and then. A tight loop is the worst case: it holds the interpreter
+lock all the time, and the thread that loads the next version has to get it for every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from machine import allow_one_thread, describe
+
+ROW = [0.8, 0.9, 0.7, 0.85, 0.2]
+NAPS_S = {"scoring in a tight loop": 0.0, "scoring every 0.2 ms": 2e-4}
+
+
+def swap_links(models: Path, n_swaps: int, pause_s: float) -> None:
+    """Point ``current`` at each version in turn and write when that was, in nanoseconds of the monotonic clock."""
+    targets = sorted(f"versions/{path.name}" for path in (models / "versions").iterdir())
+    rng = np.random.default_rng(os.getpid())
+    for swap in range(n_swaps):
+        time.sleep(pause_s * rng.uniform(0.5, 1.5))
+        (models / ".next").symlink_to(targets[swap % len(targets)])
+        start = time.monotonic_ns()
+        (models / ".next").rename(models / "current")
+        sys.stdout.write(f"{targets[swap % len(targets)][9:]} {start}\n")
+    sys.stdout.flush()
+
+
+def run(models: Path, n_swaps: int, pause_s: float, nap_s: float) -> tuple[list[float], np.ndarray, int]:
+    """Latency of each swap in ms, duration of each call in µs, and how many swaps were overtaken by the next."""
+    from streamtrain import Router
+
+    clock = time.monotonic_ns
+    durations, seen = np.empty(50_000_000 if not nap_s else 1_000_000, np.float32), []
+    command = [sys.executable, __file__, "--swap", str(models), str(n_swaps), str(pause_s)]
+    with Router(models) as router, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as publisher:
+        route, serving, n = router.route, router.version, 0
+        gc.collect()
+        gc.freeze()
+        end = clock() + int((n_swaps * pause_s + 3) * 1e9)
+        now = clock()
+        while now < end and n < len(durations):
+            start = clock()
+            version = route(ROW).version
+            now = clock()
+            durations[n] = (now - start) / 1e3
+            n += 1
+            if version is not serving and version != serving:
+                serving = version
+                seen.append((version, now))
+            if nap_s:
+                time.sleep(nap_s)
+        assert publisher.stdout is not None
+        renamed = [line.split() for line in publisher.stdout]
+    latencies, missed, at = [], 0, 0
+    for number, (version, text) in enumerate(renamed):
+        start = int(text)
+        next_start = int(renamed[number + 1][1]) if number + 1 < len(renamed) else 1 << 62
+        while at < len(seen) and seen[at][1] < start:
+            at += 1
+        if at < len(seen) and seen[at][0] == version and seen[at][1] < next_start:
+            latencies.append((seen[at][1] - start) / 1e6)
+        else:
+            missed += 1
+    return latencies, durations[:n].copy(), missed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--swap", nargs=3, metavar=("MODELS", "N", "SECONDS"), help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--swaps", type=int, default=200, help="in each round")
+    parser.add_argument("--pause", type=float, default=0.1, help="seconds between swaps, on average")
+    arguments = parser.parse_args()
+    if arguments.swap:
+        swap_links(Path(arguments.swap[0]), int(arguments.swap[1]), float(arguments.swap[2]))
+        return
+    allow_one_thread()
+    sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+    from make_candidate import make_candidate
+
+    from streamtrain.publish.artifact import build
+    from streamtrain.publish.registry import Registry
+
+    print("; ".join(f"{key}: {value}" for key, value in describe().items() if key in ("processor", "versions")))
+    print(f"{arguments.rounds} rounds of {arguments.swaps} swaps, {arguments.pause} s apart; medians of rounds [range]")
+    with TemporaryDirectory(prefix="bench-") as folder:
+        with Registry(folder) as registry:
+            for seed in range(4):
+                registry.publish(registry.stage(build(make_candidate(seed))))
+        for name, nap_s in NAPS_S.items():
+            rows, load = [], []
+            for _ in range(arguments.rounds):
+                latencies, calls, missed = run(Path(folder), arguments.swaps, arguments.pause, nap_s)
+                rows.append(
+                    [
+                        *np.percentile(latencies, (50, 99)),
+                        np.max(latencies),
+                        *np.percentile(calls, (50, 99, 99.9)),
+                        np.max(calls),
+                        missed,
+                    ]
+                )
+                load.append(os.getloadavg()[0])
+            names = (
+                "swap p50 ms",
+                "swap p99 ms",
+                "swap max ms",
+                "call p50 µs",
+                "call p99 µs",
+                "call p99.9 µs",
+                "call max µs",
+                "overtaken",
+            )
+            print(f"{name} (load {min(load):.1f} to {max(load):.1f})")
+            for label, values in zip(names, zip(*rows, strict=True), strict=True):
+                print(f"  {label:14} {median(values):8.2f}   [{min(values):.2f} to {max(values):.2f}]")
+
+
+if __name__ == "__main__":
+    main()
