@@ -152,7 +152,7 @@ def read_sealed(directory: Path, only: Collection[str] | None = None) -> tuple[M
             raise VersionError(directory, "it is not there, or not a directory") from error
         raise
     try:
-        raw = _read(directory, MANIFEST_FILE, folder, MANIFEST_LIMIT_BYTES)
+        raw = _read(directory, MANIFEST_FILE, folder, MANIFEST_LIMIT_BYTES, MANIFEST_LIMIT_BYTES)
         if len(raw) > MANIFEST_LIMIT_BYTES:
             raise VersionError(directory, f"{MANIFEST_FILE} is longer than {MANIFEST_LIMIT_BYTES} bytes")
         try:
@@ -186,7 +186,7 @@ def _listed_files(directory: Path, manifest: Manifest) -> dict[str, tuple[int, s
 
 
 def _read_verified(directory: Path, name: str, folder: int, size: int, sha256: str) -> bytes:
-    data = _read(directory, name, folder, size)
+    data = _read(directory, name, folder, size, size)
     if len(data) != size:
         raise VersionError(directory, f"{name} has {'more' if len(data) > size else len(data)} bytes; expected {size}")
     if hashlib.sha256(data).hexdigest() != sha256:
@@ -194,8 +194,12 @@ def _read_verified(directory: Path, name: str, folder: int, size: int, sha256: s
     return data
 
 
-def _read(directory: Path, name: str, folder: int, limit_bytes: int) -> bytes:
-    """Up to `limit_bytes` + 1 bytes of a file, so that a longer one shows."""
+def _read(directory: Path, name: str, folder: int, limit_bytes: int, enough_bytes: int) -> bytes:
+    """Up to `limit_bytes` + 1 bytes of a file, so that a longer one shows.
+
+    One read is all it takes on most file systems; where a read may give less, it goes on until there are `enough_bytes`
+    or the file ends.
+    """
     try:
         file = os.open(name, _FLAGS, dir_fd=folder)
     except OSError as error:
@@ -203,7 +207,10 @@ def _read(directory: Path, name: str, folder: int, limit_bytes: int) -> bytes:
             raise VersionError(directory, f"{name} is missing, or not a regular file") from error
         raise
     try:
-        return os.read(file, limit_bytes + 1)
+        data = os.read(file, limit_bytes + 1)
+        while 0 < len(data) < enough_bytes and (more := os.read(file, limit_bytes + 1 - len(data))):
+            data += more
+        return data
     except (IsADirectoryError, BlockingIOError) as error:
         raise VersionError(directory, f"{name} is not a regular file") from error
     finally:
