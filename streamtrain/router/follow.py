@@ -77,7 +77,13 @@ class Follower(Generic[Served]):
             return self._look()
 
     def start(self, interval_s: float) -> None:
-        """Go on looking in a thread of its own: when the system tells of a change, else every `interval_s`."""
+        """Go on looking in a thread of its own: when the system tells of a change, else every `interval_s`.
+
+        Raises
+        ------
+        OSError
+            If no file descriptor is left.
+        """
         self._interval_s = interval_s
         self._notice = Notice(self._models_dir, interval_s, _LONGEST_WAIT_S)
         arguments = (weakref.ref(self), self._notice)

@@ -99,6 +99,8 @@ class Router:
     ------
     ValueError
         If an argument is out of its range.
+    OSError
+        If no file descriptor is left for the thread to be told by.
     """
 
     def __init__(

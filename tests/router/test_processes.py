@@ -219,6 +219,15 @@ def test_a_models_directory_that_comes_and_is_replaced(tmp_path, models):
         assert router.version == "v5"
 
 
+def test_it_looks_by_itself_where_the_system_tells_of_nothing(registry, models, monkeypatch):
+    monkeypatch.setattr("streamtrain.router.notice._MASK", 0)  # the kernel refuses a watch for nothing
+    publish(registry, 1)
+    with Router(models, poll_interval_s=0.005) as router:
+        assert not router._follower._notice._watched
+        second = publish(registry, 2)
+        assert wait_for(lambda: router.version == second)
+
+
 def test_importing_it_loads_nothing_of_the_trainer():
     """Not time but what takes it: the import is NumPy's, and little else."""
     code = "import sys; from streamtrain import Router; print(*sys.modules)"
