@@ -13,50 +13,20 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from numpy.typing import ArrayLike
 
 from streamtrain.router.counters import Counters, VersionStats
+from streamtrain.router.decision import NoModelError, RouteDecision, ScoringError
 from streamtrain.router.follow import Follower
 from streamtrain.router.scorer import Model
 from streamtrain.router.served import Options, Served, prepare
 from streamtrain.types import F64
 
+__all__ = ["NoModelError", "RouteDecision", "Router", "ScoringError"]
+
 OnError = Literal["raise", "powerful"]
-
-
-class NoModelError(RuntimeError):
-    """There is no version to serve with (yet)."""
-
-
-class ScoringError(RuntimeError):
-    """The version that serves could not score a request that it should have, or is not asked for a while after that."""
-
-
-class RouteDecision(NamedTuple):
-    """Answer to one request.
-
-    Attributes
-    ----------
-    confidence : float
-        Probability that the lightweight model is good enough, in 0..1.
-    use_lightweight : bool
-        ``confidence ≥ threshold and uncertainty ≤ max_uncertainty``, as in Tiny Dancer.
-    uncertainty : float
-        ``1 - 2 |confidence - 0.5|``: 0 when sure of either answer, 1 at a toss-up.
-    version : str
-        The version that gave this answer; empty if there is none.
-    failure : str or None
-        With ``on_error="powerful"``, why no model answered: then it is the powerful model, at confidence 0 and
-        uncertainty 1. None where a model did.
-    """
-
-    confidence: float
-    use_lightweight: bool
-    uncertainty: float
-    version: str
-    failure: str | None = None
 
 
 _NOT_A_NUMBER = "the confidence is not a number"
