@@ -1,8 +1,9 @@
 """Swaps while serving: from the rename of ``current`` to the first score by the new version, and what calls cost.
 
-``make bench-swaps`` prints a table. Another process renames the link, as a publisher does; in this one a router follows
+``make bench-swaps`` prints tables. Another process renames the link, as a publisher does; in this one a router follows
 it while one thread scores: in a tight loop, or now and then. A tight loop is the worst case: it holds the interpreter
-lock all the time, and the thread that loads the next version has to get it for every step.
+lock all the time, and the thread that loads the next version has to get it for every step. Beside it stands the same
+loop with nothing to follow: what a busy machine does to calls all by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import numpy as np
 from machine import allow_one_thread, describe
 
 ROW = [0.8, 0.9, 0.7, 0.85, 0.2]
-NAPS_S = {"scoring in a tight loop": 0.0, "scoring every 0.2 ms": 2e-4}
+TIGHT = "scoring in a tight loop"
+NAPS_S = {TIGHT: 0.0, "scoring every 0.2 ms": 2e-4}
+FIGURES = ("swap p50 ms", "swap p99 ms", "swap max ms", "call p50 µs", "call p99 µs", "call p99.9 µs", "call max µs")
 
 
 def swap_links(models: Path, n_swaps: int, pause_s: float) -> None:
@@ -42,7 +45,8 @@ def run(models: Path, n_swaps: int, pause_s: float, nap_s: float) -> tuple[list[
     from streamtrain import Router
 
     clock = time.monotonic_ns
-    durations, seen = np.empty(50_000_000 if not nap_s else 1_000_000, np.float32), []
+    durations: np.ndarray = np.empty(50_000_000 if not nap_s else 1_000_000, np.float32)
+    seen: list[tuple[str | None, int]] = []
     command = [sys.executable, __file__, "--swap", str(models), str(n_swaps), str(pause_s)]
     with Router(models) as router, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as publisher:
         route, serving, n = router.route, router.version, 0
@@ -76,6 +80,40 @@ def run(models: Path, n_swaps: int, pause_s: float, nap_s: float) -> tuple[list[
     return latencies, durations[:n].copy(), missed
 
 
+def control(models: Path, seconds: float) -> np.ndarray:
+    """Duration of each call in µs, of a router that follows nothing."""
+    from streamtrain import Router
+
+    clock, durations, n = time.monotonic_ns, np.empty(50_000_000, np.float32), 0
+    with Router(models, poll_interval_s=None) as router:
+        route, now = router.route, clock()
+        end = now + int(seconds * 1e9)
+        while now < end:
+            start = clock()
+            route(ROW)
+            now = clock()
+            durations[n] = (now - start) / 1e3
+            n += 1
+    return durations[:n].copy()
+
+
+def import_ms() -> float:
+    """From the start of Python to a Router that can be made, without the start of Python."""
+    times = []
+    for code in ("", "from streamtrain import Router"):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        times.append(time.perf_counter() - start)
+    return 1e3 * (times[1] - times[0])
+
+
+def show(name: str, rows: list[dict[str, float]], load: list[float]) -> None:
+    print(f"{name} (load {min(load):.1f} to {max(load):.1f})")
+    for label in rows[0]:
+        values = [row[label] for row in rows]
+        print(f"  {label:20} {median(values):8.2f}   [{min(values):.2f} to {max(values):.2f}]")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--swap", nargs=3, metavar=("MODELS", "N", "SECONDS"), help=argparse.SUPPRESS)
@@ -95,37 +133,25 @@ def main() -> None:
 
     print("; ".join(f"{key}: {value}" for key, value in describe().items() if key in ("processor", "versions")))
     print(f"{arguments.rounds} rounds of {arguments.swaps} swaps, {arguments.pause} s apart; medians of rounds [range]")
+    load: list[float] = [os.getloadavg()[0]]
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in ("import", "nothing to follow", *NAPS_S)}
     with TemporaryDirectory(prefix="bench-") as folder:
         with Registry(folder) as registry:
             for seed in range(4):
                 registry.publish(registry.stage(build(make_candidate(seed))))
-        for name, nap_s in NAPS_S.items():
-            rows, load = [], []
-            for _ in range(arguments.rounds):
+        for _ in range(arguments.rounds):
+            rows["import"].append({"import ms": import_ms()})
+            calls = control(Path(folder), arguments.swaps * arguments.pause / 4)
+            quiet = [*np.percentile(calls, (50, 99, 99.9)), np.max(calls)]
+            rows["nothing to follow"].append(dict(zip(FIGURES[3:], quiet, strict=True)))
+            for name, nap_s in NAPS_S.items():
                 latencies, calls, missed = run(Path(folder), arguments.swaps, arguments.pause, nap_s)
-                rows.append(
-                    [
-                        *np.percentile(latencies, (50, 99)),
-                        np.max(latencies),
-                        *np.percentile(calls, (50, 99, 99.9)),
-                        np.max(calls),
-                        missed,
-                    ]
-                )
+                found = [*np.percentile(latencies, (50, 99)), np.max(latencies)]
+                found += [*np.percentile(calls, (50, 99, 99.9)), np.max(calls)]
+                rows[name].append(dict(zip(FIGURES, found, strict=True)) | {"overtaken": missed})
                 load.append(os.getloadavg()[0])
-            names = (
-                "swap p50 ms",
-                "swap p99 ms",
-                "swap max ms",
-                "call p50 µs",
-                "call p99 µs",
-                "call p99.9 µs",
-                "call max µs",
-                "overtaken",
-            )
-            print(f"{name} (load {min(load):.1f} to {max(load):.1f})")
-            for label, values in zip(names, zip(*rows, strict=True), strict=True):
-                print(f"  {label:14} {median(values):8.2f}   [{min(values):.2f} to {max(values):.2f}]")
+    for name, found_rows in rows.items():
+        show(name, found_rows, load)
 
 
 if __name__ == "__main__":
