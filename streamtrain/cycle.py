@@ -15,8 +15,9 @@ from types import TracebackType
 
 import numpy as np
 
+from streamtrain.answers import answers
 from streamtrain.config import Config, to_dict
-from streamtrain.dataset import scale, sequence
+from streamtrain.dataset import scale
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import Intake, Splits
@@ -28,7 +29,6 @@ from streamtrain.model.quantize import quantize
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, Registry, VersionError
 from streamtrain.router.load import load as load_served
-from streamtrain.router.scorer import Model
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.types import (
     F64,
@@ -243,13 +243,13 @@ class Cycle:
             sequence_length=self.config.model.sequence_length,
         )
 
-    def _evidence(self, splits: Splits, answers: F64) -> Evidence:
+    def _evidence(self, splits: Splits, probabilities: F64) -> Evidence:
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
         current = self.registry.current()
         return Evidence(
             labels=splits.holdout.labels,
-            probabilities=answers,
+            probabilities=probabilities,
             train_base_rate=float(np.average(labels, weights=weights)),
             n_train_per_class=class_counts(labels, weights),
             current=None if current is None else self._current_answers(current, splits.holdout),
@@ -266,11 +266,11 @@ class Cycle:
         except (PublishError, VersionError, OSError) as error:
             _LOG.warning("the current version can't be compared with: %s", error)
             return None
-        return _answers(model, samples) if model.features == self.config.schema.feature_names else None
+        return answers(model, samples) if model.features == self.config.schema.feature_names else None
 
     def _served(self, directory: Path, samples: Samples) -> F64:
         """Answers of the bytes that would be served, read back through the router's own loader."""
-        return _answers(load_served(directory), samples)
+        return answers(load_served(directory), samples)
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)
@@ -283,15 +283,6 @@ class Cycle:
 
 class Interrupted(Exception):  # noqa: N818 - not a fault
     """A cycle was asked to stop before it came to a decision."""
-
-
-def _answers(model: Model, samples: Samples) -> F64:
-    """Score as a router does that is told the session of each request: from the state after the one before."""
-    if model.sequence_length == 1:
-        return model.score_batch(samples.features)
-    index = sequence.layout(samples.groups, samples.timestamps, model.sequence_length)
-    # Padding stands at the end of a row, where nothing follows that it could spoil; any sample will do.
-    return sequence.scatter(index, model.score_sequences(samples.features[index]), len(samples.labels))
 
 
 def _counts(splits: Splits) -> Counts:

@@ -195,7 +195,7 @@ class Model:
         ValueError
             As in `score_batch`, or if T is larger than the model was trained on.
         """
-        x: F64 = np.asarray(features, np.float64)
+        x: F64 = np.asarray(features)
         if x.ndim != 3 or x.shape[2] != len(self.features) or not 1 <= x.shape[1] <= self.sequence_length:
             raise ValueError(
                 f"score_sequences: an array of shape {x.shape} given; expected (N, T, {len(self.features)}) with T in "
@@ -203,19 +203,18 @@ class Model:
             )
         if self.sequence_length == 1:
             return self.score_batch(x[:, 0])[:, None]
-        if not -_LARGEST < np.add.reduce(x, axis=None) < _LARGEST:
-            self._refuse_unusable(x.reshape(-1, x.shape[2]))
         scores: F64 = np.empty(x.shape[:2])
         for first in range(0, len(x), _BLOCK_ROWS):
-            block = x[first : first + _BLOCK_ROWS]
+            block = x[first : first + _BLOCK_ROWS].astype(np.float64)
+            if not -_LARGEST < np.add.reduce(block, axis=None) < _LARGEST:
+                self._refuse_unusable(block.reshape(-1, x.shape[2]), first * x.shape[1])
             columns: F64 = np.ones((x.shape[2] + 1, len(block)))
             h: F64 = np.zeros((self.config.hidden_dim, len(block)))
             for t in range(x.shape[1]):
                 columns[:-1] = block[:, t].T
                 h = self._advance(columns, h)
-                scores[first : first + _BLOCK_ROWS, t] = 0.5 + 0.5 * np.tanh(
-                    self._half_output.dot(h) + self._output_bias
-                )
+                half_logits = self._half_output.dot(h) + self._output_bias
+                scores[first : first + _BLOCK_ROWS, t] = 0.5 + 0.5 * np.tanh(half_logits)
         return scores
 
     def _advance(self, x: F64, h: F64) -> F64:
