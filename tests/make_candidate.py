@@ -39,6 +39,6 @@ def make_candidate(
         parent=None,
         seed=seed,
         inputs=(InputRange("1", "logs/routing.jsonl", 0, 1000),),
-        settings={"model": {"hidden_dim": hidden_dim, "sequence_length": sequence_length}},
+        settings={"model": {"hidden_dim": hidden_dim}},
         sequence_length=sequence_length,
     )
