@@ -15,6 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
+from streamtrain.answers import answers
 from streamtrain.config import Config, to_dict
 from streamtrain.dataset import scale
 from streamtrain.dataset.store import Store
@@ -239,15 +240,16 @@ class Cycle:
             seed=best.recipe.seed,
             inputs=self.store.input_ranges(),
             settings=to_dict(self.config) | {"trained_with": asdict(best.recipe.training)},
+            sequence_length=self.config.model.sequence_length,
         )
 
-    def _evidence(self, splits: Splits, answers: F64) -> Evidence:
+    def _evidence(self, splits: Splits, probabilities: F64) -> Evidence:
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
         current = self.registry.current()
         return Evidence(
             labels=splits.holdout.labels,
-            probabilities=answers,
+            probabilities=probabilities,
             train_base_rate=float(np.average(labels, weights=weights)),
             n_train_per_class=class_counts(labels, weights),
             current=None if current is None else self._current_answers(current, splits.holdout),
@@ -264,11 +266,11 @@ class Cycle:
         except (PublishError, VersionError, OSError) as error:
             _LOG.warning("the current version can't be compared with: %s", error)
             return None
-        return model.score_batch(samples.features) if model.features == self.config.schema.feature_names else None
+        return answers(model, samples) if model.features == self.config.schema.feature_names else None
 
     def _served(self, directory: Path, samples: Samples) -> F64:
         """Answers of the bytes that would be served, read back through the router's own loader."""
-        return load_served(directory).score_batch(samples.features)
+        return answers(load_served(directory), samples)
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)

@@ -204,6 +204,8 @@ class Candidate:
     inputs : tuple of InputRange
     settings : dict
         The configuration that it was trained with, as JSON values.
+    sequence_length : int
+        Steps of a session that it was trained on, one after the other.
     """
 
     config: FastGRNNConfig
@@ -218,6 +220,7 @@ class Candidate:
     seed: int
     inputs: tuple[InputRange, ...] = ()
     settings: dict[str, object] = field(default_factory=dict)
+    sequence_length: int = 1
 
 
 @dataclass(frozen=True, slots=True)

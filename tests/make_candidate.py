@@ -20,6 +20,7 @@ def make_candidate(
     nu: float = 1.0,
     zeta: float = 1.0,
     input_scale: tuple[float, ...] | None = None,
+    sequence_length: int = 1,
 ) -> Candidate:
     rng = np.random.default_rng(seed)
     config = FastGRNNConfig(input_dim, hidden_dim, nu=nu, zeta=zeta)
@@ -39,4 +40,5 @@ def make_candidate(
         seed=seed,
         inputs=(InputRange("1", "logs/routing.jsonl", 0, 1000),),
         settings={"model": {"hidden_dim": hidden_dim}},
+        sequence_length=sequence_length,
     )

@@ -11,6 +11,8 @@ import pytest
 from simulated_logs import lines, rows, write_config
 
 from streamtrain import Router
+from streamtrain.config import load
+from streamtrain.cycle import Cycle
 
 
 def command(*words, check=True, text=None):
@@ -204,17 +206,30 @@ def test_config_mistakes_are_named_all_at_once(tmp_path):
     assert command("check", "--config", write_config(tmp_path)).returncode == 0
 
 
-def test_sequences_of_sessions_are_trained_and_judged(tmp_path):
-    config = write_config(
-        tmp_path,
-        "schema: {session: session}\nmodel: {sequence_length: 4}\ngate: {min_accuracy: 0.8}\n",
-    )
-    made = rows(4000)
+def test_sessions_are_judged_as_a_router_serves_them(tmp_path):
+    """In this world a request is answered by what the one before it looked like: no single step can tell."""
+    text = "schema: {session: session}\nmodel: {sequence_length: 4}\ntraining: {epochs: 60, batch_size: 32}\n"
+    config = write_config(tmp_path, text + "gate: {min_accuracy: 0.8}\n")
+    made = rows(6000)
     for i, row in enumerate(made):
-        row["session"] = f"s{i // 5}"
+        row["session"] = f"s{i // 4}"
+        row["lightweight_successful"] = made[i if i % 4 == 0 else i - 1]["similarity_score"] > 0.5
     (tmp_path / "logs" / "a.jsonl").write_bytes(lines(made))
-    told = once(config)
-    assert told["decision"]["outcome"] == "published"
+    with Cycle(load(config)) as cycle:
+        cycle.ingest()
+        decision = cycle.learn()
+        holdout = cycle.intake.splits().holdout
+    assert decision.outcome == "published", decision.reason
+    right, alone = [], []
+    with Router(tmp_path / "models", poll_interval_s=None) as router:
+        # In the order in which the requests came, all sessions mixed.
+        for at in np.argsort(holdout.timestamps, kind="stable"):
+            features, label = holdout.features[at], holdout.labels[at] >= 0.5
+            session = router.route(features, session=int(holdout.groups[at]))
+            right.append((session.confidence >= 0.5) == label)
+            alone.append((router.score(features) >= 0.5) == label)
+    assert np.mean(right) == pytest.approx(decision.holdout_accuracy, abs=1e-12)
+    assert np.mean(right) > 0.8 > np.mean(alone) + 0.1
 
 
 def test_what_is_left_alone_and_why_lines_fail_is_said(tmp_path):

@@ -24,8 +24,9 @@ ALLOWED = {
     "config": {"ingest.schema"},
     "intake": {"types", "reading", "config", "ingest", "dataset", "train.presets"},
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
+    "answers": {"types", "dataset", "router"},
     "cycle": {
-        *("types", "config", "intake", "lessons"),
+        *("types", "config", "intake", "lessons", "answers"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
     "ops": {"types", "reading", "config", "intake", "ingest", "dataset", "publish"},

@@ -190,8 +190,8 @@ class ModelSection:
     )
     sequence_length: Annotated[
         Width,
-        "Steps of a session that are trained on one after the other, T. Routers of this version answer one step, and "
-        "the gate judges that.",
+        "Steps of a session that are trained on one after the other, T. More than 1 makes routers keep hidden states, "
+        "and the gate judges answers given from them.",
     ] = 1
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from streamtrain.types import Params
+from streamtrain.types import FastGRNNConfig, Params
 
 Floats = NDArray[np.floating[Any]]
 
@@ -118,3 +118,36 @@ def probabilities(
         raise ValueError(f"probabilities: x has shape {batch.shape}; expected (N, {n_features})")
     h = np.zeros((len(batch), params.w_reset.shape[0]), batch.dtype) if h0 is None else h0.astype(batch.dtype)
     return sigmoid(logits(params, step(params, batch, h, nu, zeta)))
+
+
+def sequence_probabilities(params: Params, x: ArrayLike, config: FastGRNNConfig) -> Floats:
+    """Probability of label 1 at each step of sequences, each from ``h = 0``: what the kernels train.
+
+    Parameters
+    ----------
+    params : Params
+    x : (N, T, D) numbers
+        In the space that `params` take.
+    config : FastGRNNConfig
+        Its nu and zeta.
+
+    Returns
+    -------
+    float64, (N, T)
+        In 0..1.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not (N, T, D).
+    """
+    batch: Floats = np.asarray(x, dtype=np.float64)
+    hidden, n_features = params.w_reset.shape
+    if batch.ndim != 3 or batch.shape[2] != n_features:
+        raise ValueError(f"sequence_probabilities: x has shape {batch.shape}; expected (N, T, {n_features})")
+    h: Floats = np.zeros((len(batch), hidden))
+    result: Floats = np.empty(batch.shape[:2])
+    for t in range(batch.shape[1]):
+        h = step(params, batch[:, t], h, config.nu, config.zeta)
+        result[:, t] = sigmoid(logits(params, h))
+    return result

@@ -19,6 +19,8 @@ MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
 MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
 FILE_LIMIT_BYTES = 256 * 1024 * 1024
+_PIECE_BYTES = 2047
+_HASHED_IN_PIECES_BYTES = 32 * 1024
 
 Manifest = dict[str, Any]
 
@@ -101,7 +103,7 @@ def unseal(data: bytes) -> Manifest:
     found = _SEAL.search(data)
     if found is None:
         raise ValueError("it does not end in its seal 'manifest_sha256': it is truncated or another file")
-    if hashlib.sha256(data[: found.start()]).hexdigest().encode() != found[1]:
+    if _sha256(data[: found.start()]).encode() != found[1]:
         raise ValueError("its seal 'manifest_sha256' does not match: it was changed after it was written")
     try:
         manifest = json.loads(data)
@@ -152,7 +154,7 @@ def read_sealed(directory: Path, only: Collection[str] | None = None) -> tuple[M
             raise VersionError(directory, "it is not there, or not a directory") from error
         raise
     try:
-        raw = _read(directory, MANIFEST_FILE, folder, MANIFEST_LIMIT_BYTES)
+        raw = _read(directory, MANIFEST_FILE, folder, MANIFEST_LIMIT_BYTES, MANIFEST_LIMIT_BYTES)
         if len(raw) > MANIFEST_LIMIT_BYTES:
             raise VersionError(directory, f"{MANIFEST_FILE} is longer than {MANIFEST_LIMIT_BYTES} bytes")
         try:
@@ -167,6 +169,19 @@ def read_sealed(directory: Path, only: Collection[str] | None = None) -> tuple[M
         return manifest, {name: _read_verified(directory, name, folder, *listed[name]) for name in names}
     finally:
         os.close(folder)
+
+
+def _sha256(data: bytes) -> str:
+    """Hex digits. Of a small file without giving the interpreter lock away, which takes longer to get back than to use.
+
+    `hashlib` lets go of the lock for every piece of 2,048 bytes or more.
+    """
+    if len(data) > _HASHED_IN_PIECES_BYTES:
+        return hashlib.sha256(data).hexdigest()
+    state = hashlib.sha256()
+    for start in range(0, len(data), _PIECE_BYTES):
+        state.update(data[start : start + _PIECE_BYTES])
+    return state.hexdigest()
 
 
 def _listed_files(directory: Path, manifest: Manifest) -> dict[str, tuple[int, str]]:
@@ -186,16 +201,20 @@ def _listed_files(directory: Path, manifest: Manifest) -> dict[str, tuple[int, s
 
 
 def _read_verified(directory: Path, name: str, folder: int, size: int, sha256: str) -> bytes:
-    data = _read(directory, name, folder, size)
+    data = _read(directory, name, folder, size, size)
     if len(data) != size:
         raise VersionError(directory, f"{name} has {'more' if len(data) > size else len(data)} bytes; expected {size}")
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if _sha256(data) != sha256:
         raise VersionError(directory, f"{name} was changed after it was written (its SHA-256 is not the manifest's)")
     return data
 
 
-def _read(directory: Path, name: str, folder: int, limit_bytes: int) -> bytes:
-    """Up to `limit_bytes` + 1 bytes of a file, so that a longer one shows."""
+def _read(directory: Path, name: str, folder: int, limit_bytes: int, enough_bytes: int) -> bytes:
+    """Up to `limit_bytes` + 1 bytes of a file, so that a longer one shows.
+
+    One read is all it takes on most file systems; where a read may give less, it goes on until there are `enough_bytes`
+    or the file ends.
+    """
     try:
         file = os.open(name, _FLAGS, dir_fd=folder)
     except OSError as error:
@@ -203,7 +222,10 @@ def _read(directory: Path, name: str, folder: int, limit_bytes: int) -> bytes:
             raise VersionError(directory, f"{name} is missing, or not a regular file") from error
         raise
     try:
-        return os.read(file, limit_bytes + 1)
+        data = os.read(file, limit_bytes + 1)
+        while 0 < len(data) < enough_bytes and (more := os.read(file, limit_bytes + 1 - len(data))):
+            data += more
+        return data
     except (IsADirectoryError, BlockingIOError) as error:
         raise VersionError(directory, f"{name} is not a regular file") from error
     finally:

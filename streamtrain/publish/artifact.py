@@ -32,7 +32,7 @@ from streamtrain.model.formats import (
     write_int8,
     write_training,
 )
-from streamtrain.model.forward import probabilities
+from streamtrain.model.forward import probabilities, sequence_probabilities
 from streamtrain.model.quantize import WEIGHTS, dequantize
 from streamtrain.model.seal import MANIFEST_FILE, SCHEMA_VERSION, Manifest, VersionError, digest, read_sealed, seal
 from streamtrain.model.tensors import TensorFileError
@@ -125,13 +125,15 @@ def build(candidate: Candidate) -> dict[str, bytes]:
         "previous": None,
         "origin": candidate.origin,
         "seed": candidate.seed,
+        "sequence_length": candidate.sequence_length,
         "model": asdict(config),
         "features": candidate.features,
         "input_scale": candidate.input_scale,
         "inputs": [asdict(part) for part in candidate.inputs],
         "config": candidate.settings,
         "gate": None,
-        "golden": {"features": golden.tolist(), "confidences": confidences.tolist()},
+        "golden": {"features": golden.tolist(), "confidences": confidences.tolist()}
+        | _golden_session(candidate, served, golden),
         "float32_error": float(np.abs(in_float32 - confidences).max()),
     }
     return files | {MANIFEST_FILE: seal(to_json(manifest))}
@@ -306,6 +308,14 @@ def _golden_features(scaling: Scaling) -> F64:
     column = np.arange(n_features)[None, :]
     z = (row * (7 * column + 3) % 17 - 8) / 4
     return scaling.means + scaling.stds * z
+
+
+def _golden_session(candidate: Candidate, served: Params, raw: F64) -> dict[str, object]:
+    """Score the first golden vectors as the requests of one session, for a model trained on sequences."""
+    if candidate.sequence_length == 1:
+        return {}
+    z = (raw[: candidate.sequence_length] - candidate.scaling.means) / candidate.scaling.stds
+    return {"session_confidences": sequence_probabilities(served, z[None], candidate.config)[0].tolist()}
 
 
 def _normalised_confidences(candidate: Candidate, served: Params, raw: F64) -> F64:

@@ -11,13 +11,15 @@ import numpy as np
 from streamtrain.model.fold import fold_layer
 from streamtrain.model.formats import INT8_FILE, read_f32, read_int8
 from streamtrain.model.quantize import dequantize
-from streamtrain.model.seal import FILE_LIMIT_BYTES, Manifest, VersionError, read_sealed
+from streamtrain.model.seal import FILE_LIMIT_BYTES, MANIFEST_FILE, Manifest, VersionError, read_sealed
 from streamtrain.model.tensors import TensorFileError
 from streamtrain.router.scorer import Model
 from streamtrain.types import F32, F64
 
 GOLDEN_TOLERANCE = 1e-6
 """Largest difference from a golden vector's recorded confidence. Float64 on any CPU stays far below it."""
+
+_LONGEST_SEQUENCE = 1024  # the configuration's own limit
 
 __all__ = ["Model", "VersionError", "load"]
 
@@ -83,17 +85,26 @@ def load_version(directory: Path, expected_version: str | None = None) -> Model:
         raise VersionError(directory, f"its manifest does not list {INT8_FILE}")
     try:
         content = read_int8(files[INT8_FILE])
-        params = dequantize(content.quantized)
+        params, scaling = dequantize(content.quantized), content.scaling
+        steps = _sequence_length(manifest)
+        threshold, max_uncertainty = _advice(manifest)
         model = Model(
             content.config,
-            fold_layer(params.w_update, params.b_update, content.scaling),
-            fold_layer(params.w_candidate, params.b_candidate, content.scaling),
-            (params.w_output.astype(np.float64), params.b_output.astype(np.float64)),
+            fold_layer(params.w_update, params.b_update, scaling),
+            fold_layer(params.w_candidate, params.b_candidate, scaling),
+            _as_float64(params.w_output, params.b_output),
             content.features,
             version,
+            sequence_length=steps,
+            reset=None if steps == 1 else fold_layer(params.w_reset, params.b_reset, scaling),
+            recurrent=None if steps == 1 else params.w_recurrent.astype(np.float64),
+            threshold=threshold,
+            max_uncertainty=max_uncertainty,
         )
-    except (TensorFileError, ValueError) as error:
+    except TensorFileError as error:
         raise VersionError(directory, f"{INT8_FILE}: {error}") from error
+    except ValueError as error:
+        raise VersionError(directory, str(error)) from error
     _run_golden(directory, manifest, model)
     return model
 
@@ -117,6 +128,38 @@ def _load_file(file: Path) -> Model:
     )
 
 
+def _difference(scores: F64, recorded: object) -> float:
+    """Largest difference; NaN if there is one among the recorded."""
+    return float(np.abs(scores - np.array(recorded, dtype=np.float64)).max())
+
+
+def _sequence_length(manifest: Manifest) -> int:
+    """Return the steps that the version was trained on; one from before this was recorded answers one step."""
+    steps = manifest.get("sequence_length", 1)
+    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= _LONGEST_SEQUENCE:
+        raise ValueError(f"{MANIFEST_FILE}: sequence_length is {steps!r}; expected 1..{_LONGEST_SEQUENCE}")
+    return steps
+
+
+def _advice(manifest: Manifest) -> tuple[float | None, float | None]:
+    """Threshold and most uncertainty that the manifest advises routers to decide by, each if it does."""
+    router = manifest.get("router")
+    if router is None:
+        return None, None
+    if not isinstance(router, dict):
+        raise ValueError(f"{MANIFEST_FILE}: 'router' is {router!r:.100}; expected an object")
+    return _share("threshold", router), _share("max_uncertainty", router)
+
+
+def _share(key: str, router: dict[str, Any]) -> float | None:
+    value = router.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{MANIFEST_FILE}: router.{key} is {value!r:.100}; expected a number in 0..1")
+    return float(value)
+
+
 def _as_float64(weight: F32, bias: F32) -> tuple[F64, F64]:
     return weight.astype(np.float64), bias.astype(np.float64)
 
@@ -125,9 +168,12 @@ def _run_golden(directory: Path, manifest: Manifest, model: Model) -> None:
     """Score the vectors recorded in the manifest: the whole path from bytes to answer, on this very machine."""
     golden: Any = manifest.get("golden")
     try:
-        confidences = np.array(golden["confidences"], dtype=np.float64)
-        scores = model.score_batch(np.array(golden["features"], dtype=np.float64))
-        difference = float(np.abs(scores - confidences).max())
+        features = np.array(golden["features"], dtype=np.float64)
+        difference = _difference(model.score_batch(features), golden["confidences"])
+        if model.sequence_length > 1:
+            # One step alone has no use for the reset gate and the recurrent matrix.
+            session = model.score_sequences(features[None, : model.sequence_length])[0]
+            difference = max(difference, _difference(session, golden["session_confidences"]))
     except (KeyError, TypeError, ValueError) as error:
         raise VersionError(directory, f"its golden vectors are missing or do not fit the model: {error}") from error
     if not difference <= GOLDEN_TOLERANCE:

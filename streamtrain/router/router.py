@@ -1,122 +1,124 @@
 """The client that serves: routes requests with the published model and swaps to the next one by itself.
 
-Scoring reads one reference and never takes a lock. A background thread looks where ``current`` points; when it moved,
-it loads and verifies the version there and then replaces the reference, so a request is scored wholly by one version.
+Scoring reads one reference and takes no lock. A background thread follows ``current``; when it moved, it loads and
+verifies the version there and then replaces the reference, so a request is scored wholly by one version.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Literal
 
 from numpy.typing import ArrayLike
 
-from streamtrain.model.seal import VersionError
-from streamtrain.router.load import load_version
+from streamtrain.router.counters import Counters, VersionStats
+from streamtrain.router.decision import NoModelError, RouteDecision, ScoringError
+from streamtrain.router.follow import Follower
 from streamtrain.router.scorer import Model
+from streamtrain.router.served import Options, Served, prepare
 from streamtrain.types import F64
 
-_LOG = logging.getLogger(__name__)
+__all__ = ["NoModelError", "RouteDecision", "Router", "ScoringError"]
 
-_REMEMBERED_FAILURES = 1000
-_RETRY_FIRST_S = 0.1
-_RETRY_LONGEST_S = 10.0
+OnError = Literal["raise", "powerful"]
 
 
-class NoModelError(RuntimeError):
-    """There is no version to serve with (yet)."""
-
-
-class RouteDecision(NamedTuple):
-    """Answer to one request.
-
-    Attributes
-    ----------
-    confidence : float
-        Probability that the lightweight model is good enough, in 0..1.
-    use_lightweight : bool
-        ``confidence ≥ threshold and uncertainty ≤ max_uncertainty``, as in Tiny Dancer.
-    uncertainty : float
-        ``1 - 2 |confidence - 0.5|``: 0 when sure of either answer, 1 at a toss-up.
-    version : str
-        The version that gave this answer.
-    """
-
-    confidence: float
-    use_lightweight: bool
-    uncertainty: float
-    version: str
+_NOT_A_NUMBER = "the confidence is not a number"
+_tuple = tuple.__new__  # what RouteDecision(…) comes to, without checking arguments by name
 
 
 class Router:
     """Routes with the version that ``current`` points to, and follows it.
 
     Safe to use from many threads, in asyncio (a call takes microseconds and never blocks) and after a fork.
-    A models directory without a version, or not there yet, is fine: calls raise `NoModelError` until one is published.
+    A models directory without a version, or not there yet, is fine: there is an answer once one is published.
 
     Parameters
     ----------
     models_dir : path
         Holds ``current`` and ``versions``.
-    threshold : float
-        Least confidence at which the lightweight model is used.
-    max_uncertainty : float
-        Most uncertainty at which the lightweight model is used.
+    threshold : float, optional
+        Least confidence at which the lightweight model is used. None takes what the version's manifest advises
+        (``router.threshold``), and where it advises nothing 0.85.
+    max_uncertainty : float, optional
+        Most uncertainty at which the lightweight model is used. None takes the manifest's ``router.max_uncertainty``;
+        where there is none, 0.15, but 1 (no further condition) if the threshold is the manifest's.
+    on_error : {"raise", "powerful"}
+        What `route` does with a request that no model answers: raise, or decide for the powerful model and say why in
+        `RouteDecision.failure`.
+    max_sessions : int
+        Hidden states that are kept; the least recently used one goes first. Only for models trained on sequences.
+    session_idle_s : float
+        A session that was silent for longer starts anew.
+    breaker_failures : int
+        After so many failures of a version within `breaker_within_s`, it is not asked for `breaker_pause_s`; then one
+        request is the trial. What it means that it is not asked, `on_error` says.
+    breaker_within_s, breaker_pause_s : float
+        Seconds.
     poll_interval_s : float or None
-        How often the background thread looks at ``current``; None starts no thread, then `poll` is yours to call.
+        How often the background thread looks at ``current`` where the system cannot tell it of a change (where it can,
+        it looks then, and four times a second at least); None starts no thread, then `poll` is yours to call.
 
     Raises
     ------
     ValueError
         If an argument is out of its range.
+    OSError
+        If no file descriptor is left for the thread to be told by.
     """
 
     def __init__(
         self,
         models_dir: str | os.PathLike[str],
         *,
-        threshold: float = 0.85,
-        max_uncertainty: float = 0.15,
+        threshold: float | None = None,
+        max_uncertainty: float | None = None,
+        on_error: OnError = "raise",
+        max_sessions: int = 10_000,
+        session_idle_s: float = 1800.0,
+        breaker_failures: int = 5,
+        breaker_within_s: float = 10.0,
+        breaker_pause_s: float = 5.0,
         poll_interval_s: float | None = 0.02,
     ) -> None:
-        for name, value in (("threshold", threshold), ("max_uncertainty", max_uncertainty)):
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"Router: {name} is {value!r}; expected a number in 0..1")
+        for name, share in (("threshold", threshold), ("max_uncertainty", max_uncertainty)):
+            if share is not None and not 0.0 <= share <= 1.0:
+                raise ValueError(f"Router: {name} is {share!r}; expected a number in 0..1, or None")
+        if on_error not in ("raise", "powerful"):
+            raise ValueError(f"Router: on_error is {on_error!r}; expected 'raise' or 'powerful'")
+        for name, number in (("max_sessions", max_sessions), ("breaker_failures", breaker_failures)):
+            if not isinstance(number, int) or number < 1:
+                raise ValueError(f"Router: {name} is {number!r}; expected a whole number ≥ 1")
+        for name, seconds in (
+            ("session_idle_s", session_idle_s),
+            ("breaker_within_s", breaker_within_s),
+            ("breaker_pause_s", breaker_pause_s),
+        ):
+            if not seconds > 0.0:
+                raise ValueError(f"Router: {name} is {seconds!r}; expected seconds > 0")
         if poll_interval_s is not None and not 0.0 < poll_interval_s < threading.TIMEOUT_MAX:
             raise ValueError(f"Router: poll_interval_s is {poll_interval_s!r}; expected seconds > 0, or None")
-        self._models_dir = Path(models_dir)
-        self._current = self._models_dir / "current"
-        self._threshold = threshold
-        self._max_uncertainty = max_uncertainty
-        self._poll_interval_s = poll_interval_s
-        self._model: Model | None = None
-        self._serving: str | None = None
-        self._target: str | None = None
-        self._failures: dict[str, str] = {}
-        self._failure: str | None = None
-        self._retry_at = 0.0
-        self._retry_s = _RETRY_FIRST_S
-        self._closed = threading.Event()
-        self._poll_lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self.poll()
-        self._start_thread()
-        # A child of fork has no other threads, and the lock may have been held at the time of the fork.
-        revive = weakref.WeakMethod(self._revive_after_fork)
-        os.register_at_fork(after_in_child=lambda: _call(revive))
+        breaker = (breaker_failures, breaker_within_s, breaker_pause_s)
+        options = Options(threshold, max_uncertainty, max_sessions, session_idle_s, breaker)
+        self._raises = on_error == "raise"
+        self._counted: dict[str, Counters] = {}
+        self._follower: Follower[Served] = Follower(Path(models_dir), partial(prepare, options, self._counted))
+        self._follower.look()
+        if poll_interval_s is not None:
+            self._follower.start(poll_interval_s)
+        _follow_forks(self)
 
     @property
     def version(self) -> str | None:
         """Name of the version served with now; None if there is none yet."""
-        model = self._model
-        return None if model is None else model.version
+        served = self._follower.served
+        return None if served is None else served.model.version
 
     @property
     def model(self) -> Model:
@@ -127,23 +129,50 @@ class Router:
         NoModelError
             If there is none yet.
         """
-        model = self._model
-        if model is None:
-            raise NoModelError(self._why_no_model())
-        return model
+        return self._served().model
+
+    @property
+    def threshold(self) -> float:
+        """Least confidence at which the lightweight model is used now.
+
+        Raises
+        ------
+        NoModelError
+            If there is no version yet that could advise one.
+        """
+        return self._served().threshold
 
     @property
     def failure(self) -> str | None:
         """Why the version that ``current`` points to is not the one served with; None if it is."""
-        return self._failure
+        return self._follower.failure
 
-    def route(self, features: Sequence[float] | F64) -> RouteDecision:
+    @property
+    def circuit_is_open(self) -> bool:
+        """Whether the version served with now failed so often that it is not asked for a while."""
+        served = self._follower.served
+        return served is not None and served.breaker.is_open
+
+    def stats(self) -> dict[str, VersionStats]:
+        """Return what each of the last versions answered in this process, oldest first.
+
+        Returns
+        -------
+        dict of str to VersionStats
+        """
+        return {version: counters.read() for version, counters in tuple(self._counted.items())}
+
+    def route(self, features: Sequence[float] | F64, *, session: Hashable = None) -> RouteDecision:
         """Decide for one request.
 
         Parameters
         ----------
         features : D numbers
             Raw, as in the routing log, in the order of the log's features.
+        session : hashable, optional
+            What the request belongs to, as in the log's session field. A model trained on sequences
+            (``model.sequence_length`` > 1) then goes on from the session's hidden state; any other takes no notice.
+            After ``sequence_length`` requests, after a swap and after `session_idle_s` a session starts anew.
 
         Returns
         -------
@@ -155,17 +184,67 @@ class Router:
             If there are not D finite numbers.
         NoModelError
             If no version has been published yet.
+        ScoringError
+            If the version gives no finite number, or gave none so often that it is not asked for a while.
         """
-        model = self._model
-        if model is None:
-            raise NoModelError(self._why_no_model())
-        confidence = model.score(features)
-        uncertainty = 1.0 - 2.0 * abs(confidence - 0.5)
-        use_lightweight = confidence >= self._threshold and uncertainty <= self._max_uncertainty
-        return RouteDecision(confidence, use_lightweight, uncertainty, model.version or "")
+        served = self._follower.served
+        if served is None:
+            return self._unanswered(NoModelError(f"route: {self._follower.why_nothing()}"), "")
+        served.count_request()
+        if served.breaker.is_open and not served.breaker.may_try():
+            served.counters.short_circuited.add()
+            return self._unanswered(ScoringError(f"route: {served.version} failed again and again"), served.version)
+        try:
+            if session is None or served.sessions is None:
+                confidence = served.score(features)
+            else:
+                confidence = served.sessions.score(features, session)
+        except (ValueError, TypeError) as error:
+            served.counters.mistaken.add()
+            return self._unanswered(error, served.version)
+        except (ArithmeticError, MemoryError) as error:
+            return self._failed(served, f"{type(error).__name__}: {error}")
+        if confidence != confidence:  # NaN, and quicker than asking math
+            return self._failed(served, _NOT_A_NUMBER)
+        if served.breaker.is_open:
+            served.breaker.succeeded()
+        return self._decided(served, confidence)
+
+    def route_batch(self, features: Sequence[Sequence[float]] | F64) -> list[RouteDecision]:
+        """Decide for many requests, each by itself and all by one version.
+
+        With ``on_error="powerful"``, a batch that cannot be scored as a whole is decided row by row, as by `route`.
+
+        Parameters
+        ----------
+        features : (N, D) numbers
+
+        Returns
+        -------
+        list of RouteDecision
+
+        Raises
+        ------
+        ValueError, NoModelError, ScoringError
+            As in `route`.
+        """
+        served = self._follower.served
+        if served is None or served.breaker.is_open:
+            return [self.route(row) for row in features]
+        try:
+            confidences = served.model.score_batch(features)
+        except ValueError:
+            if self._raises:
+                raise
+            return [self.route(row) for row in features]
+        served.counters.requests.add_many(len(confidences))
+        return [
+            self._decided(served, confidence) if confidence == confidence else self._failed(served, _NOT_A_NUMBER)
+            for confidence in confidences.tolist()
+        ]
 
     def score(self, features: Sequence[float] | F64) -> float:
-        """Probability that the lightweight model is good enough, for one request.
+        """Probability that the lightweight model is good enough, for one request; nothing is decided or counted.
 
         Parameters
         ----------
@@ -212,15 +291,22 @@ class Router:
         bool
             True if another version serves now.
         """
-        with self._poll_lock:
-            return self._poll()
+        return self._follower.look()
+
+    def end_session(self, session: Hashable) -> None:
+        """Drop the hidden state of a session that is over; its next request would be its first.
+
+        Parameters
+        ----------
+        session : hashable
+        """
+        served = self._follower.served
+        if served is not None and served.sessions is not None:
+            served.sessions.forget(session)
 
     def close(self) -> None:
         """Stop following ``current``. Scoring goes on with the version served with now."""
-        self._closed.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        self._follower.close()
 
     def __enter__(self) -> Router:
         return self
@@ -230,94 +316,51 @@ class Router:
     ) -> None:
         self.close()
 
-    def _poll(self) -> bool:
-        # `current` may move on, and the version be retired, while it is read: then what it points to now counts.
-        for _ in range(10):
-            target = self._read_current()
-            if target is None or target == self._target:
-                return False
-            if self._retry_at and time.monotonic() < self._retry_at:
-                return False
-            if target == self._serving:
-                self._settle(target, None)
-                return False
-            if target in self._failures:
-                self._settle(target, self._failures[target])
-                return False
-            try:
-                model = load_version(self._models_dir / target, Path(target).name)
-            except VersionError as error:
-                if self._read_current() != target:
-                    continue
-                self._remember(target, str(error))
-                self._settle(target, str(error))
-                _LOG.error("version refused, %s keeps serving: %s", self.version or "no version", error)
-                return False
-            except (OSError, MemoryError) as error:
-                if self._failure is None:
-                    _LOG.warning("version could not be read, %s keeps serving: %s", self.version or "no version", error)
-                self._failure = f"{target} could not be read: {error}"
-                self._retry_at = time.monotonic() + self._retry_s
-                self._retry_s = min(2 * self._retry_s, _RETRY_LONGEST_S)
-                return False
-            self._model = model
-            self._serving = target
-            self._settle(target, None)
-            return True
-        return False
+    def _served(self) -> Served:
+        served = self._follower.served
+        if served is None:
+            raise NoModelError(f"route: {self._follower.why_nothing()}")
+        return served
 
-    def _settle(self, target: str, failure: str | None) -> None:
-        self._target = target
-        self._failure = failure
-        self._retry_at = 0.0
-        self._retry_s = _RETRY_FIRST_S
+    def _decided(self, served: Served, confidence: float) -> RouteDecision:
+        uncertainty = 1.0 - 2.0 * abs(confidence - 0.5)
+        if confidence >= served.threshold and uncertainty <= served.max_uncertainty:
+            served.count_lightweight()
+            return _tuple(RouteDecision, (confidence, True, uncertainty, served.version, None))
+        return _tuple(RouteDecision, (confidence, False, uncertainty, served.version, None))
 
-    def _remember(self, target: str, reason: str) -> None:
-        if len(self._failures) >= _REMEMBERED_FAILURES:
-            del self._failures[next(iter(self._failures))]
-        self._failures[target] = reason
+    def _failed(self, served: Served, reason: str) -> RouteDecision:
+        served.counters.failures.add()
+        served.breaker.failed()
+        return self._unanswered(ScoringError(f"route: {served.version} could not score: {reason}"), served.version)
 
-    def _read_current(self) -> str | None:
-        try:
-            return str(self._current.readlink())
-        except OSError:
-            # Not published yet, or the file system is away: what serves keeps serving, and the next poll looks again.
-            return None
+    def _unanswered(self, error: Exception, version: str) -> RouteDecision:
+        if self._raises:
+            raise error
+        return RouteDecision(0.0, False, 1.0, version, str(error))
 
-    def _why_no_model(self) -> str:
-        if self._failure is not None:
-            return f"route: {self._failure}"
-        return f"route: no version has been published in {self._models_dir} yet ({self._current} does not exist)"
-
-    def _start_thread(self) -> None:
-        if self._poll_interval_s is None:
-            return
-        self._thread = threading.Thread(
-            target=_follow,
-            args=(weakref.ref(self), self._closed, self._poll_interval_s),
-            name="streamtrain-router",
-            daemon=True,
-        )
-        self._thread.start()
-
-    def _revive_after_fork(self) -> None:
-        self._poll_lock = threading.Lock()
-        if not self._closed.is_set():
-            self._closed = threading.Event()
-            self._start_thread()
+    def _after_fork(self) -> None:
+        served = self._follower.served
+        if served is not None:
+            served.after_fork()
+        self._follower.after_fork()
 
 
-def _follow(router: weakref.ref[Router], closed: threading.Event, interval_s: float) -> None:
-    """Poll until closed. Holds the router only while polling, so that one that is dropped can be collected."""
-    while not closed.wait(interval_s):
-        alive = router()
-        if alive is None:
-            return
-        alive.poll()
-        del alive
+_routers: weakref.WeakSet[Router] = weakref.WeakSet()
 
 
-def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    bound = method()
-    if bound is not None:
-        bound()
+def _follow_forks(router: Router) -> None:
+    """Have the child of a fork follow too. Python calls what is registered for ever, so that is done once."""
+    global _forks_are_followed
+    _routers.add(router)
+    if not _forks_are_followed:
+        _forks_are_followed = True
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+_forks_are_followed = False
+
+
+def _after_fork() -> None:
+    for router in tuple(_routers):
+        router._after_fork()

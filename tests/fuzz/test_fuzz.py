@@ -3,21 +3,16 @@
 A few hundred inputs in the suite; `make fuzz` goes on for five minutes.
 """
 
-import functools
 import gzip
-import inspect
 import json
-import os
-import random
 import sqlite3
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, seed, settings
+from for_long import for_long, unhurried
+from hypothesis import example, given
 from hypothesis import strategies as st
 from log_yard import Yard, line, lines
 
@@ -25,28 +20,6 @@ from streamtrain.dataset.errors import StoreError
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.decode import Decoder
 from streamtrain.ingest.schema import Schema, VectorField
-
-SECONDS = float(os.environ.get("STREAMTRAIN_FUZZ_SECONDS", "0"))
-unhurried = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
-
-
-def for_long(test):
-    """Again with other seeds until the time is over; once without a time."""
-
-    @functools.wraps(test)
-    def repeated(**fixtures):
-        end = time.monotonic() + SECONDS
-        while True:
-            chosen = random.randrange(1 << 32)
-            sys.stdout.write(f"seed {chosen}\n")
-            seed(chosen)(test)(**fixtures)
-            if time.monotonic() >= end:
-                return
-
-    # The fixtures that pytest is to fill in, as Hypothesis tells them.
-    repeated.__signature__ = inspect.signature(test)
-    return repeated
-
 
 SCHEMAS = [
     Schema(),

@@ -90,6 +90,7 @@ def test_the_manifest_and_the_json_files_say_what_the_contract_says():
     assert finished["previous"] == "v1600000000"
     assert finished["seed"] == 6
     assert finished["config"] == {"model": {"hidden_dim": 16}}
+    assert finished["sequence_length"] == 1
     assert finished["inputs"] == [{"source": "1", "path": "logs/routing.jsonl", "start": 0, "end": 1000}]
     assert finished["gate"]["version"] == "v1700000000"
     assert finished["gate"]["reason"] == "it is better"

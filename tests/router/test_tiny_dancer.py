@@ -89,3 +89,46 @@ def test_its_router_follows_current_and_answers_as_ours(node, publish, tmp_path)
     ours = [load(models / target).score(raw) for target in targets]
     np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-5)
     assert len({round(score, 3) for score in ours}) == len(ours)
+
+
+def test_its_decisions_on_1000_candidates_are_ours(node, publish, tmp_path):
+    """Raw features by the formulas of its feature engineering, without the weights: those are folded into the file."""
+    publish(make_candidate(11, input_scale=TINY_DANCER_SCALE))
+    chance = np.random.default_rng(11)
+    # Float32 is what it is given.
+    embeddings = chance.normal(size=(1000, 24)).astype(np.float32)
+    query = chance.normal(size=24).astype(np.float32)
+    ages, accesses = chance.integers(0, 3000, 1000), chance.integers(0, 20_000, 1000)
+    success, matching = chance.random(1000), chance.integers(0, 4, 1000)
+    candidates = [
+        {
+            "id": str(number),
+            "embedding": embeddings[number].tolist(),
+            "metadata": {key: "x" if place < matching[number] else "y" for place, key in enumerate("abc")},
+            "age": int(ages[number]),
+            "accessCount": int(accesses[number]),
+            "successRate": float(success[number]),
+        }
+        for number in range(1000)
+    ]
+    file = tmp_path / "models" / "current" / "fastgrnn.safetensors"
+    asked = {"query": query.tolist(), "metadata": dict.fromkeys("abc", "x"), "candidates": candidates}
+    decisions = {one["candidateId"]: one for one in node(task="route", model=str(file), **asked)}
+
+    cosine = embeddings @ query / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(query)
+    popularity = np.minimum(1.0, np.log1p(accesses) / math.log(10001))
+    raw = np.column_stack([cosine, np.exp(-0.001 * ages), popularity, success, matching / 3])
+    with Router(tmp_path / "models", poll_interval_s=None) as router:
+        ours = router.route_batch(raw)
+    assert len(decisions) == 1000
+    theirs = [decisions[str(number)] for number in range(1000)]
+    np.testing.assert_allclose(
+        [one["confidence"] for one in theirs], [one.confidence for one in ours], rtol=0, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        [one["uncertainty"] for one in theirs], [one.uncertainty for one in ours], rtol=0, atol=2e-5
+    )
+    disagreed = [a for a, b in zip(theirs, ours, strict=True) if a["useLightweight"] is not b.use_lightweight]
+    # At 0.925 both of its conditions hold or not within rounding.
+    assert all(abs(one["confidence"] - 0.925) < 1e-5 for one in disagreed)
+    assert np.std([one.confidence for one in ours]) > 0.05

@@ -40,6 +40,29 @@ const tasks = {
     }
     return confidences;
   },
+  // Every candidate of one request, by its id, all in the same second of the clock, which is told as well.
+  async route({ model, query, metadata, candidates }) {
+    const router = new Router({ modelPath: model });
+    const asked = {
+      queryEmbedding: new Float32Array(query),
+      metadata: JSON.stringify(metadata),
+      candidates: [],
+    };
+    for (;;) {
+      const second = Math.floor(Date.now() / 1000);
+      asked.candidates = candidates.map((one) => ({
+        id: one.id,
+        embedding: new Float32Array(one.embedding),
+        metadata: JSON.stringify(one.metadata),
+        createdAt: second - one.age,
+        accessCount: one.accessCount,
+        successRate: one.successRate,
+      }));
+      const { decisions } = await router.route(asked);
+      if (Math.floor(Date.now() / 1000) !== second) continue;
+      return decisions;
+    }
+  },
 };
 
 const request = JSON.parse(fs.readFileSync(0, "utf8"));

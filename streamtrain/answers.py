@@ -1,0 +1,46 @@
+"""What a router answers to logged samples, by its own scorer: what the gate judges."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamtrain.dataset import sequence
+from streamtrain.router.scorer import Model
+from streamtrain.types import F64, Samples
+
+_BLOCK_NUMBERS = 1 << 20
+
+
+def answers(model: Model, samples: Samples, block_numbers: int = _BLOCK_NUMBERS) -> F64:
+    """Score samples as a router does that is told the session of each request, in the order of their times.
+
+    Parameters
+    ----------
+    model : Model
+        As loaded for serving. Trained on T > 1 steps, it starts each session from an empty hidden state, and again
+        after every T requests.
+    samples : Samples
+    block_numbers : int
+        How many features are laid out in sequences at a time: sessions of other lengths than T are padded.
+
+    Returns
+    -------
+    float64, (N,)
+        Probabilities of label 1, in the order of the samples.
+
+    Raises
+    ------
+    ValueError
+        If the samples have another number of features than the model.
+    """
+    if model.sequence_length == 1:
+        return model.score_batch(samples.features)
+    index = sequence.layout(samples.groups, samples.timestamps, model.sequence_length)
+    scores: F64 = np.zeros(index.shape)
+    n_rows = max(1, block_numbers // (index.shape[1] * samples.features.shape[1]))
+    for first in range(0, len(index), n_rows):
+        block = index[first : first + n_rows]
+        steps = int((block >= 0).any(axis=0).sum())
+        # Padding is at the end of a row, where nothing follows that it could spoil: any sample will do.
+        scores[first : first + n_rows, :steps] = model.score_sequences(samples.features[block[:, :steps]])
+    return sequence.scatter(index, scores, len(samples.labels))
