@@ -50,6 +50,6 @@ for _command in (
     *(service.run, service.status, service.check, service.warmup, service.demo),
     *(passes.once, passes.ingest, passes.train),
     *(registry.versions, registry.rollback, registry.promote, registry.pin, registry.unpin),
-    *(serving.score, quarantine.quarantine),
+    *(serving.score, serving.export, quarantine.quarantine),
 ):
     cli.add_command(_command)
