@@ -114,7 +114,7 @@ def test_it_decides_as_the_router(publish, cc, name, flags):
     sys.stdout.write(f"{name}: max error {error:.2g}, {100 * agreeing:.2f} % of decisions agree\n")
     assert 0.2 < decided.mean() < 0.8
     assert agreeing >= 0.999
-    assert error <= 1e-4
+    assert error <= (5e-5 if name == "wide" else 1.5e-5)
 
 
 @pytest.mark.parametrize("flags", [("-O2",), CHECKED], ids=["O2", "sanitized"])
@@ -129,7 +129,7 @@ def test_sessions_carry_their_state(publish, cc, flags):
     for t in range(len(z)):
         h = step(source.params, z[t : t + 1], h)
         expected[t] = sigmoid(logits(source.params, h))[0]
-    np.testing.assert_allclose(confidence, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(confidence, expected, rtol=0, atol=3e-5)
     alone = sigmoid(logits(source.params, step(source.params, z, np.zeros((len(z), 16)))))
     assert np.abs(alone - expected).max() > 0.05
 
@@ -144,6 +144,19 @@ def test_numbers_out_of_range_stay_defined(publish, cc):
     assert ((confidence >= 0) & (confidence <= 1)).all()
     not_a_number = np.array([[0.1, 0.2, np.nan, 0.4, 0.5]], np.float32)
     assert subprocess.run([program], input=not_a_number.tobytes()).returncode == 3
+
+
+def test_the_longest_sums_do_not_overflow(publish, cc):
+    """1,536 features at the end of their range, each with the largest weight, under the sanitizers."""
+    candidate = make_candidate(7, input_dim=1536, hidden_dim=2)
+    largest = {name: np.full_like(weight, 127) for name, weight in candidate.quantized.weights.items()}
+    quantized = replace(candidate.quantized, weights=largest)
+    scaling = Scaling(np.zeros(1536), np.ones(1536))
+    models = publish(replace(candidate, quantized=quantized, scaling=scaling))
+    program = cc(to_c_header(read_source(models), sessions=False).text, SCORE, *CHECKED)
+    raw = np.full((2, 1536), 1e10, np.float32) * np.array([[1], [-1]], np.float32)
+    confidence, _ = answers(program, raw)
+    np.testing.assert_allclose(confidence, load(models).score_batch(raw), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("sessions", [False, True])
