@@ -23,6 +23,7 @@ ALLOWED = {
     "router": {"types", "model"},
     "export": {"types", "model", "router.load"},
     "config": {"ingest.schema"},
+    "adoption": {"types", "config", "model", "publish"},
     "intake": {"types", "reading", "config", "ingest", "dataset", "train.presets"},
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "cycle": {
@@ -49,7 +50,7 @@ ALLOWED = {
 # The compiler must never be loaded by what reads logs or serves.
 WITHOUT_NUMBA = [
     *("router.router", "router.load", "router.lines", "intake", "ops.status", "publish.registry", "cli"),
-    *("export.source", "export.onnx_graph", "export.c_header"),
+    *("adoption", "export.source", "export.onnx_graph", "export.c_header"),
 ]
 
 

@@ -47,10 +47,31 @@ def rollback(config_file: Path, version: str | None) -> None:
 
 @click.command()
 @CONFIG
-@click.argument("version")
-def promote(config_file: Path, version: str) -> None:
-    """Serve the version named."""
-    _change(config_file, lambda registry: f"serving {registry.promote(version)}")
+@click.argument("version", required=False)
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Make this fastgrnn.safetensors a version first, as Tiny Dancer's trainRouter writes it.",
+)
+@click.option("--unscaled", is_flag=True, help="FILE takes the log's plain columns, not router.input_scale times them.")
+def promote(config_file: Path, version: str | None, file: Path | None, unscaled: bool) -> None:
+    """Serve the version named, or a model file of another trainer, which is not judged."""
+    if (version is None) == (file is None):
+        raise click.UsageError("promote takes either a VERSION or --from FILE")
+    if file is None:
+        if unscaled:
+            raise click.UsageError("--unscaled says what a --from FILE takes; a version knows it")
+        _change(config_file, lambda registry: f"serving {registry.promote(version)}")
+        return
+    from streamtrain.adoption import adopt
+    from streamtrain.config import load
+
+    adopted = adopt(load(config_file), file, unscaled=unscaled)
+    click.echo(f"serving {adopted.version}, imported from {file} (SHA-256 {adopted.sha256})")
+    click.echo(f"rounding its weights to INT8 moves its confidence by at most {adopted.int8_error:.2g}")
+    if adopted.other_shape:
+        click.echo(f"to fine-tune it instead of training from scratch, set model: {{{', '.join(adopted.other_shape)}}}")
 
 
 @click.command()
