@@ -197,7 +197,7 @@ class Candidate:
         Factor that the router's own feature engineering applies to each feature (folded into the F32 file).
     epochs : tuple of EpochMetrics
     origin : str
-        How it was made: "scratch" or "fine-tuned".
+        How it was made: "scratch", "fine-tuned", "imported" …
     parent : str or None
         Version that it was fine-tuned from.
     seed : int

@@ -13,6 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+PEERS = ("torch", "sklearn", "onnx", "onnxruntime")
 
 # The float64 oracle and the hand-driven kernel lie beside this file; appended, so that they hide nothing.
 sys.path.append(str(REPOSITORY / "tests"))
@@ -42,7 +43,7 @@ def unavailable(reason: str) -> None:
 
 def _missing(marker: str) -> str | None:
     if marker == "needs_peers":
-        absent = [name for name in ("torch", "sklearn") if importlib.util.find_spec(name) is None]
+        absent = [name for name in PEERS if importlib.util.find_spec(name) is None]
         return f"not installed: {', '.join(absent)} (the extra `peers`)" if absent else None
     if marker == "needs_data":
         return None if SHARED_DATA.is_dir() else "no shared routing outcomes at ../shared/data"

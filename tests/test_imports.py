@@ -21,7 +21,9 @@ ALLOWED = {
     "judge": {"types"},
     "publish": {"types", "model"},
     "router": {"types", "model"},
+    "export": {"types", "model", "router.load"},
     "config": {"ingest.schema"},
+    "adoption": {"types", "config", "model", "publish"},
     "intake": {"types", "reading", "config", "ingest", "dataset", "train.presets"},
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "answers": {"types", "dataset", "router"},
@@ -47,7 +49,10 @@ ALLOWED = {
     "showcase": set(),
 }
 # The compiler must never be loaded by what reads logs or serves.
-WITHOUT_NUMBA = ["router.router", "router.load", "router.lines", "intake", "ops.status", "publish.registry", "cli"]
+WITHOUT_NUMBA = [
+    *("router.router", "router.load", "router.lines", "intake", "ops.status", "publish.registry", "cli"),
+    *("adoption", "export.source", "export.onnx_graph", "export.c_header"),
+]
 
 
 def modules() -> list[Path]:

@@ -34,7 +34,7 @@ class VersionInfo:
     parent, previous : str or None
         Version it was fine-tuned from; version that was current before it.
     origin : str or None
-        "scratch" or "fine-tuned".
+        "scratch", "fine-tuned", "imported" …
     current, pinned : bool
     damage : str or None
         Why its manifest does not verify; None if it does. The other files are checked by `Catalog.verify`.

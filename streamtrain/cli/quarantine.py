@@ -1,0 +1,73 @@
+"""Lines that could not be read: quarantine list, show, retry."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from streamtrain.cli.options import CONFIG, JSON, print_json
+
+
+@click.group()
+def quarantine() -> None:
+    """Look at lines that could not be read."""
+
+
+@quarantine.command(name="list")
+@CONFIG
+@JSON
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1))
+def quarantine_list(config_file: Path, as_json: bool, limit: int) -> None:
+    """List the latest, with file, offset and reason."""
+    from streamtrain.config import load
+    from streamtrain.dataset.store import Store
+
+    config = load(config_file)
+    with Store(config.state.directory / "state.db", config.schema.digest, readonly=True) as store:
+        rows = store.quarantine(limit)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    from streamtrain.ops.tables import print_quarantine
+
+    print_quarantine(rows)
+
+
+@quarantine.command(name="show")
+@CONFIG
+@JSON
+@click.argument("number", type=click.IntRange(1))
+def quarantine_show(config_file: Path, as_json: bool, number: int) -> None:
+    """Show one line with everything that is known of it."""
+    from streamtrain.config import load
+    from streamtrain.dataset.store import Store
+
+    config = load(config_file)
+    with Store(config.state.directory / "state.db", config.schema.digest, readonly=True) as store:
+        row = store.quarantined(number)
+    if row is None:
+        raise click.BadParameter(f"there is no quarantined line {number}; `quarantine list` has the numbers")
+    if as_json:
+        print_json(asdict(row))
+        return
+    from streamtrain.ops.tables import print_quarantined
+
+    print_quarantined(row)
+
+
+@quarantine.command(name="retry")
+@CONFIG
+@JSON
+def quarantine_retry(config_file: Path, as_json: bool) -> None:
+    """Decode the lines again under the schema of today, and ingest those that now work."""
+    from streamtrain.config import load
+    from streamtrain.intake import Intake
+
+    with Intake(load(config_file)) as intake:
+        report = asdict(intake.retry())
+    if as_json:
+        print_json(report)
+    else:
+        click.echo("  ".join(f"{value:,} {name}" for name, value in report.items()))

@@ -1,0 +1,90 @@
+"""What was published, and which of it is served: versions, rollback, promote, pin, unpin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamtrain.cli.options import CONFIG, JSON, print_json
+
+
+@click.command()
+@CONFIG
+@JSON
+def versions(config_file: Path, as_json: bool) -> None:
+    """List the published versions."""
+    from streamtrain.config import load
+    from streamtrain.publish.catalog import Catalog
+
+    found = Catalog(load(config_file).models.directory).versions()
+    if as_json:
+        print_json([asdict(version) for version in found])
+        return
+    from streamtrain.ops.tables import print_versions
+
+    print_versions(found)
+
+
+def _change(config_file: Path, change: Callable[[Any], str]) -> None:
+    from streamtrain.config import load
+    from streamtrain.publish.registry import Registry
+
+    config = load(config_file)
+    click.echo(change(Registry(config.models.directory, keep=config.models.keep)))
+
+
+@click.command()
+@CONFIG
+@click.argument("version", required=False)
+def rollback(config_file: Path, version: str | None) -> None:
+    """Serve the previous version again, or the one named."""
+    _change(config_file, lambda registry: f"serving {registry.rollback(version)}")
+
+
+@click.command()
+@CONFIG
+@click.argument("version", required=False)
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Make this fastgrnn.safetensors a version first, as Tiny Dancer's trainRouter writes it.",
+)
+@click.option("--unscaled", is_flag=True, help="FILE takes the log's plain columns, not router.input_scale times them.")
+def promote(config_file: Path, version: str | None, file: Path | None, unscaled: bool) -> None:
+    """Serve the version named, or a model file of another trainer, which is not judged."""
+    if (version is None) == (file is None):
+        raise click.UsageError("promote takes either a VERSION or --from FILE")
+    if file is None:
+        if unscaled:
+            raise click.UsageError("--unscaled says what a --from FILE takes; a version knows it")
+        _change(config_file, lambda registry: f"serving {registry.promote(version)}")
+        return
+    from streamtrain.adoption import adopt
+    from streamtrain.config import load
+
+    adopted = adopt(load(config_file), file, unscaled=unscaled)
+    click.echo(f"serving {adopted.version}, imported from {file} (SHA-256 {adopted.sha256})")
+    click.echo(f"rounding its weights to INT8 moves its confidence by at most {adopted.int8_error:.2g}")
+    if adopted.other_shape:
+        click.echo(f"to fine-tune it instead of training from scratch, set model: {{{', '.join(adopted.other_shape)}}}")
+
+
+@click.command()
+@CONFIG
+@click.argument("version")
+def pin(config_file: Path, version: str) -> None:
+    """Keep a version whatever `models.keep` says."""
+    _change(config_file, lambda registry: registry.pin(version) or f"pinned {version}")
+
+
+@click.command()
+@CONFIG
+@click.argument("version")
+def unpin(config_file: Path, version: str) -> None:
+    """Let retention have a pinned version again."""
+    _change(config_file, lambda registry: registry.unpin(version) or f"unpinned {version}")
