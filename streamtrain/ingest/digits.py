@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrain.types import U64
+from streamtrain.types import U64, Bools
 
 I64: TypeAlias = NDArray[np.int64]
 
@@ -32,7 +32,9 @@ _SPACES: Final = np.uint64(0x2020202020202020)
 _PAIRS, _BY_10 = np.uint64(0x00FF00FF00FF00FF), np.uint64((10 << 8) + 1)
 _FOURS, _BY_100 = np.uint64(0x0000FFFF0000FFFF), np.uint64((100 << 16) + 1)
 _BY_10_000: Final = np.uint64((10_000 << 32) + 1)
-_ONE, _SEVEN, _EIGHT, _SIXTEEN, _THIRTY_TWO = (np.uint64(number) for number in (1, 7, 8, 16, 32))
+_EXPONENTS: Final = np.uint64(0x5555555555555555)  # what `values` makes of an e
+_UPPER_CASE: Final = np.uint64(0xDF)  # without the bit in which an E differs
+_ONE, _THREE, _SEVEN, _EIGHT, _SIXTEEN, _THIRTY_TWO = (np.uint64(number) for number in (1, 3, 7, 8, 16, 32))
 _FIFTY_SIX, _SIXTY_FOUR = np.uint64(56), np.uint64(64)
 _TEXT_WORDS: Final = 16
 
@@ -104,6 +106,22 @@ def count(masks: U64) -> I64:
     return (((masks & _ONES) * _ONES) >> _FIFTY_SIX).view(np.int64)
 
 
+def exponents(values: U64, sizes: I64) -> Bools:
+    """Tell whether an exponent follows the digits that words begin with.
+
+    Parameters
+    ----------
+    values : uint64, (N,)
+    sizes : int64, (N,)
+        How many digits. After eight it is not known, and answered with yes.
+
+    Returns
+    -------
+    bool, (N,)
+    """
+    return (((values ^ _EXPONENTS) >> (sizes.view(np.uint64) << _THREE)) & _UPPER_CASE) == 0
+
+
 def number(values: U64) -> U64:
     """Read eight digits as a number, the first the most significant.
 
@@ -137,7 +155,7 @@ def leading(words: U64) -> tuple[I64, U64]:
     found = values(words)
     sizes = count(digits(found))
     # Shifted up, so that zeros stand before and what follows is gone. NumPy shifts by 64 to nothing.
-    return sizes, number(found << (_SIXTY_FOUR - (sizes.view(np.uint64) << np.uint64(3))))
+    return sizes, number(found << (_SIXTY_FOUR - (sizes.view(np.uint64) << _THREE)))
 
 
 def stops(words: U64) -> U64:

@@ -217,28 +217,32 @@ class _Reader:
 
     def skip(self, text: bytes) -> None:
         """Compare with constant text, and move past it."""
-        differs, _ = self._compare(text, 0)
-        self._advance(differs == 0, len(text))
+        differs, end, _ = self._compare(text, 0)
+        self._advance((differs | end) == 0, len(text))
 
     def fractions(self, before: bytes) -> F64:
         """Read numbers of one digit, a point and up to 16 digits, after constant text."""
         # The digit and its point are compared with the text: they end its last word, so that only the digit differs.
-        differs, found = self._compare(before + _POINTED, 1)
-        good = ((differs & _48_BITS) == 0) & (differs <= _NINE_IN_FRONT)
+        differs, end, found = self._compare(before + _POINTED, 1)
+        good = ((differs | (end & _48_BITS)) == 0) & (end <= _NINE_IN_FRONT)
         found = digits.values(found)
         masks = digits.digits(found)
         good &= masks != 0
         sizes = digits.count(masks)
         # With zeros to make up eight digits. Both numbers of the division are exact, so that it rounds as it must.
-        units = (differs >> _48) * digits.POWERS[8] + digits.number(found & masks)
+        units = (end >> _48) * digits.POWERS[8] + digits.number(found & masks)
         start = len(before)
-        if not (sizes == 8).any():
+        full = sizes == 8
+        if not full.any():
+            good &= ~digits.exponents(found, sizes)
             values = units.astype(np.float64) / 1e8
         else:
-            found = digits.values(self.words[self.places + (start + len(_POINTED) + 8)])
-            masks = digits.digits(found) & np.where(sizes == 8, ~_0, _0)
-            units = units * digits.POWERS[8] + digits.number(found & masks)
-            sizes = sizes + digits.count(masks)
+            more = digits.values(self.words[self.places + (start + len(_POINTED) + 8)])
+            masks = digits.digits(more) & np.where(full, ~_0, _0)
+            n_more = digits.count(masks)
+            good &= ~digits.exponents(np.where(full, more, found), np.where(full, n_more, sizes))
+            units = units * digits.POWERS[8] + digits.number(more & masks)
+            sizes += n_more
             values = _divided(units, digits.POWERS[16], good)
         sizes += start + len(_POINTED)
         if not good.all():
@@ -272,9 +276,9 @@ class _Reader:
 
     def truths(self, before: bytes) -> F64:
         """Read `true` and `false`, after constant text."""
-        differs, found = self._compare(before, 1)
+        differs, end, found = self._compare(before, 1)
         true = (found & _FOUR_BYTES) == _TRUE
-        good = (differs == 0) & (true | ((found & _FIVE_BYTES) == _FALSE))
+        good = ((differs | end) == 0) & (true | ((found & _FIVE_BYTES) == _FALSE))
         self._advance(good, len(before) + 5 - true.astype(np.int64))
         return true.astype(np.float64)
 
@@ -304,13 +308,15 @@ class _Reader:
                 return False
         return True
 
-    def _compare(self, text: bytes, n_after: int) -> tuple[U64, U64]:
+    def _compare(self, text: bytes, n_after: int) -> tuple[U64, U64, U64]:
         """Compare with constant text.
 
         Returns
         -------
         differs : uint64, (L,)
-            0 where the text is the same; its last byte counts in the highest bits.
+            0 where the text is the same but for its last eight bytes.
+        end : uint64, (L,)
+            How these differ; the last byte in the highest bits.
         after : uint64, (L,)
             With `n_after` of 1, the word that follows.
         """
@@ -318,12 +324,13 @@ class _Reader:
         n_before = 8 * n_words - len(text)
         found = digits.gather(self._data, self.places - n_before, n_words + n_after)
         expected = np.frombuffer(bytes(n_before) + text, "<u8")
-        differs: U64 = found[:, 0] ^ expected[0]
         # What stands before the text in its first word is something else.
-        differs &= np.uint64((1 << 64) - (1 << 8 * n_before))
-        for word in range(1, n_words):
+        differs: U64 = (found[:, 0] ^ expected[0]) & np.uint64((1 << 64) - (1 << 8 * n_before))
+        if n_words == 1:
+            return np.zeros_like(differs), differs, found[:, -1]
+        for word in range(1, n_words - 1):
             differs |= found[:, word] ^ expected[word]
-        return differs, found[:, -1]
+        return differs, found[:, n_words - 1] ^ expected[-1], found[:, -1]
 
     def _whole(self, places: I64) -> tuple[U64, I64, Bools]:
         """Read whole numbers of up to 16 digits, with no zeros before: numbers, sizes, and which hold."""
@@ -348,8 +355,8 @@ class _Reader:
                 continue
             number = _ANY_NUMBER.match(self._data, start)
             value = math.nan if number is None else float(number[0])
-            # Zeros may have a sign that depends on their form, and what is too great is an error.
-            if number is not None and math.isfinite(value) and value:
+            # The sign of zero depends on its form, and what is too great is an error.
+            if number is not None and math.isfinite(value) and (value or not number[0].startswith(b"-")):
                 values[line], sizes[line], good[line] = value, number.end() - place, True
 
     def _advance(self, good: Bools, sizes: I64 | int) -> None:

@@ -143,13 +143,14 @@ class RegularLines:
                 good &= usable
                 numbers[name] = np.where(usable, numbers[name], 0.0)
             features[:, column] = numbers[name]
-        good &= in_unit(numbers[schema.label])
+        labels = in_unit(numbers[schema.label])
+        good &= labels
         timestamps = self._timestamps(data, matches, n)
         good &= ~np.isnan(timestamps)
         keys = _hashes(matches, schema.id, lambda: hash_offsets(source, places))
         columns = [
             features,
-            numbers[schema.label].astype(np.float32),
+            np.where(labels, numbers[schema.label], 0.0).astype(np.float32),
             timestamps,
             keys,
             keys if schema.session == schema.id else _hashes(matches, schema.session, lambda: keys),
