@@ -1,7 +1,7 @@
 """Digits and plain text in raw bytes, eight bytes of many places at once: how far they go, and what number they are.
 
-A word holds eight bytes, the first in its lowest bits. Bytes are told apart inside the word, without a loop (H. S. Warren,
-"Hacker's Delight", 2nd ed., section 6-1); digits are added up in pairs, fours and eights.
+A word holds eight bytes, the first in its lowest bits. Bytes are told apart inside the word, without a loop (H. S.
+Warren, "Hacker's Delight", 2nd ed., section 6-1); digits are added up in pairs, fours and eights.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def exponents(values: U64, sizes: I64) -> Bools:
     -------
     bool, (N,)
     """
-    return (((values ^ _EXPONENTS) >> (sizes.view(np.uint64) << _THREE)) & _UPPER_CASE) == 0
+    follows: U64 = ((values ^ _EXPONENTS) >> (sizes.view(np.uint64) << _THREE)) & _UPPER_CASE
+    return np.asarray(follows == 0)
 
 
 def number(values: U64) -> U64:

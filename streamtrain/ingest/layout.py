@@ -1,9 +1,9 @@
 """Lines that differ in their values only → columns, over the bytes of all lines at once.
 
-A log is written by one program, so that its lines mostly have the same fields in the same order with the same spaces. The
-text around the values is then known, and is compared instead of parsed; what stands between must be, byte for byte, one
-JSON value of the kind that was there in the line that the layout was learned from. As that line is valid JSON, so are the
-others, with the same fields. Whatever is not certain to be so is no match, and is left to the JSON decoder.
+A log is written by one program, so that its lines mostly have the same fields in the same order with the same spaces.
+The text around the values is then known, and is compared instead of parsed; what stands between must be, byte for byte,
+one JSON value of the kind that was there in the line that the layout was learned from. As that line is valid JSON, so
+are the others, with the same fields. Whatever is not certain to be so is no match, and is left to the JSON decoder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PLAIN: Final = rb'[^"\\\x00-\x1f]*'
 _OPEN: Final = re.compile(_SPACE + rb"\{")
 _KEY: Final = re.compile(_SPACE + rb'"(' + _PLAIN + rb')"' + _SPACE + rb":" + _SPACE)
 _VALUE: Final = re.compile(
-    rb'(?P<null>null)|(?P<truth>true|false)|(?P<number>' + _NUMBER + rb')|"(?P<text>' + _PLAIN + rb')"'
+    rb"(?P<null>null)|(?P<truth>true|false)|(?P<number>" + _NUMBER + rb')|"(?P<text>' + _PLAIN + rb')"'
 )
 _COMMA: Final = re.compile(_SPACE + rb",")
 _CLOSE: Final = re.compile(_SPACE + rb"\}" + _SPACE + rb"\Z")
@@ -235,7 +235,7 @@ class _Reader:
         full = sizes == 8
         if not full.any():
             good &= ~digits.exponents(found, sizes)
-            values = units.astype(np.float64) / 1e8
+            values: F64 = units.astype(np.float64) / 1e8
         else:
             more = digits.values(self.words[self.places + (start + len(_POINTED) + 8)])
             masks = digits.digits(more) & np.where(full, ~_0, _0)
@@ -280,7 +280,7 @@ class _Reader:
         true = (found & _FOUR_BYTES) == _TRUE
         good = ((differs | end) == 0) & (true | ((found & _FIVE_BYTES) == _FALSE))
         self._advance(good, len(before) + 5 - true.astype(np.int64))
-        return true.astype(np.float64)
+        return np.asarray(true, np.float64)
 
     def texts(self, kind: Kind, size: int) -> Spans:
         """Read texts; of whole numbers that are identities, their digits."""
@@ -353,7 +353,7 @@ class _Reader:
             start = place + len(before)
             if self._data[place:start].tobytes() != before:
                 continue
-            number = _ANY_NUMBER.match(self._data, start)
+            number = _ANY_NUMBER.match(self._data.data, start)
             value = math.nan if number is None else float(number[0])
             # The sign of zero depends on its form, and what is too great is an error.
             if number is not None and math.isfinite(value) and (value or not number[0].startswith(b"-")):

@@ -24,7 +24,7 @@ _PAUSE: Final = 8  # batches for which nothing is tried after lines turned out n
 class RegularLines:
     """Read the lines of one schema that have one layout, which is learned from one of them.
 
-    What it reads is to the last bit what decoding gives. It judges nothing: a line that is wrong in any way is left over.
+    What it reads is to the last bit what decoding gives. It judges nothing: a line that is wrong in any way is left.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class RegularLines:
         timestamps = self._timestamps(data, matches, n)
         good &= ~np.isnan(timestamps)
         keys = _hashes(matches, schema.id, lambda: hash_offsets(source, places))
-        columns = [
+        columns: list[NDArray[Any]] = [
             features,
             np.where(labels, numbers[schema.label], 0.0).astype(np.float32),
             timestamps,
