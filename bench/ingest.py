@@ -3,8 +3,8 @@
     python bench/ingest.py [--lines 1000000] [--rounds 5] [--big-gb 1] [--folder /var/tmp]
 
 Alternating runs, medians. Peers: `json` line by line into the same arrays, polars' `read_ndjson` (the extra `bench`;
-left out where it isn't installed), and msgspec's typed decode alone. No peer keeps anything. Then the memory that reading
-takes, the delay of appended lines, and what a pass costs when there is nothing to read.
+left out where it is not installed), and msgspec's typed decode alone. No peer keeps anything. Then the memory that
+reading takes, the delay of appended lines, and what a pass costs when there is nothing to read.
 """
 
 from __future__ import annotations
