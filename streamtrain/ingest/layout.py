@@ -33,6 +33,7 @@ _CLOSE: Final = re.compile(_SPACE + rb"\}" + _SPACE + rb"\Z")
 _FRACTION: Final = re.compile(rb"[0-9]\.[0-9]{1,16}\Z")
 _WHOLE: Final = re.compile(rb"(?:0|[1-9][0-9]*)\Z")
 _MOST_FIELDS: Final = 64
+_MOST_CONSTANT: Final = 128  # bytes of text between two values, so that no comparison goes beyond the padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Layout:
         Returns
         -------
         Layout or None
-            None where the line is no object of plain values, or has a field twice.
+            None where the line is no object of plain values, has a field twice, or much text without a value.
         """
         opened = _OPEN.match(line)
         if opened is None:
@@ -114,13 +115,17 @@ class Layout:
                 name = key[1].decode(errors="replace")
                 kind = _kind(value, name in identities, name in sized)
                 start, end = value.span(value.lastgroup or 0)
+                if start - since > _MOST_CONSTANT:
+                    return None
                 fields.append(_Field(line[since:start], name, kind, end - start))
                 since = end
             comma = _COMMA.match(line, place)
             if comma is None:
                 break
             place = comma.end()
-        return cls(tuple(fields), line[since:]) if _CLOSE.match(line, place) else None
+        if _CLOSE.match(line, place) is None or len(line) - since > _MOST_CONSTANT:
+            return None
+        return cls(tuple(fields), line[since:])
 
     def match(self, data: NDArray[np.uint8], starts: I64, ends: I64, wanted: Collection[str]) -> Matches:
         """Read the lines that have this layout.

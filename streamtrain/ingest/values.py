@@ -227,5 +227,7 @@ class Values:
 def _divided(units: U64, scale: U64 | np.uint64, good: Bools) -> F64:
     """Divide where both numbers are exact, so that the result is rounded once; note where they are not."""
     exact = units.astype(np.float64)
-    good &= exact.astype(np.uint64) == units
+    # Of lines that are no match, units can be anything; the greatest round to what is no uint64.
+    with np.errstate(invalid="ignore"):
+        good &= exact.astype(np.uint64) == units
     return np.asarray(exact / np.asarray(scale).astype(np.float64))

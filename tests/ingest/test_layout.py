@@ -81,3 +81,16 @@ def test_a_changed_byte_of_the_text_around_is_no_match(place):
 def test_a_line_that_fails_early_does_not_stop_the_others():
     lines = [b'{"a": 0.5, "t": "x"}'] * 3 + [b"", b"{", b'{"a": 0.5, "t": "' + b"x" * 300] + [b'{"a": 0.5, "t": "x"}']
     assert match(Layout.of(lines[0]), *lines).lines.tolist() == [True] * 3 + [False] * 3 + [True]
+
+
+@pytest.mark.parametrize("n", [1, 60, 90, 108, 109, 128, 129, 1000])
+def test_much_text_between_values_never_reads_past_the_end(n):
+    for line in (b'{"a": 0.5, "%s": null, "t": "x"}', b'{"a": 0.5, "t": "x", "%s": null}', b'{"%s": null, "a": 0.5}'):
+        long = line % (b"k" * n)
+        layout = Layout.of(long)
+        assert (layout is None) == (n >= 120)
+        if layout is not None:
+            short = [long[:size] for size in range(len(long))]
+            assert match(layout, long, *short, long).lines.tolist() == [True] + [False] * len(short) + [True]
+            for size in range(1, len(long)):
+                assert not match(layout, long[:size]).lines.any()
