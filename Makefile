@@ -48,8 +48,8 @@ soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for 
 fuzz: $(VENV)/dev.stamp ## anything at all as lines, files, gzip, state and published versions, five minutes for either
 	STREAMTRAIN_FUZZ_SECONDS=$(or $(SECONDS_EACH),75) $(BIN)/pytest tests/fuzz -v -p no:cacheprovider
 
-bench-ingest: $(VENV)/bench.stamp ## lines a second, memory and delay of reading logs, beside its peers
-	$(BIN)/python bench/ingest.py
+bench-ingest: $(VENV)/bench.stamp ## lines a second, memory (GB=10 for so much) and delay of reading, beside its peers
+	$(BIN)/python bench/ingest.py $(if $(GB),--big-gb $(GB))
 
 bench-swaps: $(VENV)/dev.stamp ## swapping while serving: how soon the next version answers, and what calls cost meanwhile
 	$(BIN)/python bench/swaps.py

@@ -18,7 +18,7 @@ from streamtrain.ingest.packing import BOOL_BYTES, FLOAT_BYTES, Table
 from streamtrain.ingest.schema import Schema, VectorField
 from streamtrain.types import F64, U64, Bools, Samples
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Columns:
@@ -93,7 +93,7 @@ class Columns:
         wrong: dict[int, str] = {}
         values, labels, numbers = self._scored(rows, wrong) if self._labeller else self._numbers(rows)
         features = self._features(values, wrong)
-        good = _in_unit(labels)
+        good = in_unit(labels)
         _check(wrong, self._schema.label, labels, good, "true, false or a number in 0..1")
         timestamps = self._timestamps(rows, numbers, wrong)
         keys = _hashes(rows, "id", self._schema.id, hash_offsets(source, offsets))
@@ -104,9 +104,9 @@ class Columns:
             timestamps,
             keys,
             groups,
-            _numbers(rows, "weight", self._schema.weight, 1.0, _is_weight, "a finite number ≥ 0", wrong),
-            _numbers(rows, "teacher", self._schema.teacher, np.nan, _in_unit, "a number in 0..1", wrong),
-            _numbers(rows, "propensity", self._schema.propensity, np.nan, _is_propensity, "above 0, at most 1", wrong),
+            _numbers(rows, "weight", self._schema.weight, 1.0, is_weight, "a finite number ≥ 0", wrong),
+            _numbers(rows, "teacher", self._schema.teacher, np.nan, in_unit, "a number in 0..1", wrong),
+            _numbers(rows, "propensity", self._schema.propensity, np.nan, is_propensity, "above 0, at most 1", wrong),
         ]
         if wrong:
             kept = np.ones(len(rows), np.bool_)
@@ -151,7 +151,7 @@ class Columns:
         return read[0], _float64([row.y for row in rows]), None
 
     def _features(self, values: F64, wrong: dict[int, str]) -> NDArray[np.float32]:
-        usable = np.abs(values) <= _FLOAT32_MAX
+        usable = np.abs(values) <= FLOAT32_MAX
         if not usable.all():
             names = self._schema.feature_names
             for row in np.flatnonzero(~usable.all(axis=1)):
@@ -231,15 +231,18 @@ def _float64(values: list[Any]) -> F64:
     return np.frombuffer(array("d", values), np.float64)
 
 
-def _in_unit(values: F64) -> Bools:
+def in_unit(values: F64) -> Bools:
+    """Tell which are in 0..1."""
     return (values >= 0.0) & (values <= 1.0)
 
 
-def _is_weight(values: F64) -> Bools:
-    return (values >= 0.0) & (values <= _FLOAT32_MAX)
+def is_weight(values: F64) -> Bools:
+    """Tell which can weigh a sample."""
+    return (values >= 0.0) & (values <= FLOAT32_MAX)
 
 
-def _is_propensity(values: F64) -> Bools:
+def is_propensity(values: F64) -> Bools:
+    """Tell which can be the probability of what was chosen."""
     # Below float32's smallest normal number its inverse would not be finite.
     return (values >= float(np.finfo(np.float32).tiny)) & (values <= 1.0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streamtrain.ingest.columns import Columns
 from streamtrain.ingest.halves import Half, HalfColumns
 from streamtrain.ingest.hashing import Buffer
+from streamtrain.ingest.regular import RegularLines
 from streamtrain.ingest.schema import Schema
 from streamtrain.types import Samples
 
@@ -62,6 +63,9 @@ class Decoder:
         self._halves = None if schema.join is None else HalfColumns(schema, schema.join, clock)
         line_type = self._columns.line_type if self._halves is None else self._halves.line_type
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(line_type)
+        self._regular = None
+        if RegularLines.possible(schema):
+            self._regular = RegularLines(schema, clock, self._json.decode, _ERRORS)
 
     def decode_lines(self, data: Buffer, ends: I64, source: int, start: int) -> Decoded:
         """Decode complete lines.
@@ -91,22 +95,47 @@ class Decoder:
         if empty.any():
             # There may be a gigabyte of them.
             starts, ends = starts[~empty], ends[~empty]
+        regular = None if self._regular is None else self._regular.read(view, starts, ends, source, start)
+        if regular is None:
+            return self._decoded(view, starts, ends, starts + start, source)[0]
+        samples, lines = regular
+        if lines.all():
+            return Decoded(samples, (), len(lines))
+        others = np.flatnonzero(~lines)
+        text = b"\n".join([bytes(view[starts[line] : ends[line]]) for line in others])
+        sizes = ends[others] - starts[others]
+        stops = np.cumsum(sizes + 1) - 1
+        decoded, kept = self._decoded(memoryview(text), stops - sizes, stops, starts[others] + start, source)
+        return replace(
+            decoded,
+            samples=_in_order(samples, np.flatnonzero(lines), decoded.samples, others[kept]),
+            n_lines=len(samples.keys) + decoded.n_lines,
+        )
+
+    def _decoded(
+        self, view: memoryview, starts: I64, ends: I64, offsets: I64, source: int
+    ) -> tuple[Decoded, NDArray[np.intp]]:
+        """Decode lines that begin at these offsets of the source; also, which of them became samples."""
+        lines = np.arange(len(starts))
         bad: list[tuple[int, str]] = []
         rows = self._whole(view, starts, ends)
         if rows is None:
             rows, lines, bad = self._apart(view, starts, ends)
-            starts, ends = starts[lines], ends[lines]
         halves: list[Half] = []
         if self._halves is None:
-            samples, wrong = self._columns.samples(rows, starts + start, source)
+            samples, wrong = self._columns.samples(rows, offsets[lines], source)
         else:
-            halves, wrong = self._halves.read(rows, starts + start, ends + start + 1, source)
-            samples, _ = self._columns.samples([], starts[:0], source)
+            after = offsets[lines] + (ends - starts)[lines] + 1
+            halves, wrong = self._halves.read(rows, offsets[lines], after, source)
+            samples, _ = self._columns.samples([], offsets[:0], source)
         n_lines = len(rows) + len(bad)
-        bad += [(int(starts[row]), reason) for row, reason in wrong.items()]
+        bad += [(int(lines[row]), reason) for row, reason in wrong.items()]
         bad.sort()
-        listed = tuple(BadLine(start + place, reason, _first_line(view, place)) for place, reason in bad)
-        return Decoded(samples, listed, n_lines, tuple(halves))
+        listed = tuple(
+            BadLine(int(offsets[line]), reason, _first_line(view, int(starts[line]))) for line, reason in bad
+        )
+        kept = np.delete(lines, list(wrong)) if wrong else lines
+        return Decoded(samples, listed, n_lines, tuple(halves)), kept
 
     def _whole(self, view: memoryview, starts: I64, ends: I64) -> list[Any] | None:
         """Decode all lines in one go; None if that isn't certain to be one value for each line."""
@@ -128,7 +157,7 @@ class Decoder:
     def _apart(self, view: memoryview, starts: I64, ends: I64) -> tuple[list[Any], I64, list[tuple[int, str]]]:
         """Decode around bad lines: halves that decode whole are taken whole, small parts line by line.
 
-        Returns the rows, the line that each came from, and place and reason of each bad line.
+        Returns the rows, the line that each came from, and each bad line with its reason.
         """
         rows: list[Any] = []
         lines: list[int] = []
@@ -145,7 +174,7 @@ class Decoder:
                         rows.append(self._json.decode(text))
                         lines.append(line)
                     except _ERRORS as error:
-                        bad.append((int(starts[line]), _explain(error, text)))
+                        bad.append((line, _explain(error, text)))
                 continue
             first = starts[low]
             whole = None
@@ -158,6 +187,13 @@ class Decoder:
                 rows += whole
                 lines += range(low, high)
         return rows, np.array(lines, np.int64), bad
+
+
+def _in_order(samples: Samples, lines: NDArray[np.intp], others: Samples, of: NDArray[np.intp]) -> Samples:
+    """Put samples of two kinds of lines into the order of their lines."""
+    order = np.argsort(np.concatenate((lines, of)), kind="stable")
+    names = [column.name for column in fields(Samples)]
+    return Samples(**{name: np.concatenate((getattr(samples, name), getattr(others, name)))[order] for name in names})
 
 
 def _first_line(view: memoryview, place: int) -> bytes:

@@ -73,10 +73,26 @@ def hash_texts(texts: Sequence[str]) -> U64:
         pieces = [text.encode("utf-8", "surrogatepass") for text in texts]
         data = b"".join(pieces)
         sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
-    # Every byte offset read as a little-endian word; eight zero bytes let the last text be read past its end.
-    words = np.ndarray((len(data) + 1,), "<u8", data + bytes(8), strides=(1,))
+    # Eight zero bytes let the last text be read past its end.
+    words: U64 = np.ndarray((len(data) + 1,), "<u8", data + bytes(8), strides=(1,))
+    return hash_spans(words, np.cumsum(sizes) - sizes, sizes)
+
+
+def hash_spans(words: U64, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> U64:
+    """Hash texts where they are, as `hash_texts` does.
+
+    Parameters
+    ----------
+    words : uint64
+        Every byte's place read as a little-endian word (a view with strides of 1), to the last byte of any text.
+    starts, sizes : int64, (N,)
+        Where the UTF-8 bytes of each text are.
+
+    Returns
+    -------
+    uint64, (N,)
+    """
     hashes = mix(sizes.astype(np.uint64))
-    starts = np.cumsum(sizes) - sizes
     n_whole = int(sizes.min()) // 8 if len(sizes) else 0
     for word in range(n_whole):
         hashes = mix(hashes ^ words[starts + 8 * word])

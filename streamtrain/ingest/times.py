@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrain.types import F64
+from streamtrain.ingest import digits
+from streamtrain.types import F64, U64
 
 I64 = NDArray[np.int64]
 
@@ -16,8 +19,9 @@ MILLISECONDS_FROM: Final = 1e11  # as seconds this is the year 5138, as millisec
 LIMIT: Final = 1e14  # milliseconds of the year 5138
 EXPECTED: Final = "seconds or milliseconds since the epoch, or RFC 3339 such as 2026-01-31T12:00:00.000Z"
 
-_TEMPLATE = np.frombuffer(b"0000-00-00T00:00:00.", np.uint8)
-_SEPARATORS = np.array([4, 7, 10, 13, 16])
+_FORM = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.(\d{1,9}))?(?:Z|\+00:00)\Z")
+_WORD_BYTES: Final = 8
+_BYTE, _TEN, _EIGHT, _THIRTY_TWO = (np.uint64(number) for number in (255, 10, 8, 32))
 _MONTH_DAYS = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
@@ -58,52 +62,115 @@ def from_texts(texts: list[str]) -> F64:
     if not texts:
         return np.empty(0)
     joined = "".join(texts)
-    size = len(texts[0])
     # A column usually has one form throughout, such as 2026-01-31T12:00:00.000Z: then it is arithmetic on digits.
-    if 20 <= size <= 30 and size != 21 and joined.isascii() and len(joined) == size * len(texts):
-        characters = np.frombuffer(joined.encode(), np.uint8).reshape(len(texts), size)
-        seconds = _uniform(characters)
-        if seconds is not None:
-            return seconds
-    return np.fromiter(map(_from_text, texts), np.float64, len(texts))
+    form = form_of(texts[0].encode()) if joined.isascii() else None
+    if form is None or set(map(len, texts)) != {form.size}:
+        return np.fromiter(map(_from_text, texts), np.float64, len(texts))
+    data = np.frombuffer(joined.encode() + bytes(2 * _WORD_BYTES), np.uint8)
+    seconds = from_places(data, np.arange(len(texts)) * form.size, form)
+    for row in np.flatnonzero(np.isnan(seconds)):
+        seconds[row] = _from_text(texts[row])
+    return seconds
 
 
-def _uniform(characters: NDArray[np.uint8]) -> F64 | None:
-    """Read texts of the form YYYY-MM-DDThh:mm:ss[.f…]Z; None if not all of them are valid times of that form."""
-    size = characters.shape[1]
-    template = _TEMPLATE[: min(size - 1, 20)]
-    digit_places = [place for place in range(size - 1) if place >= 20 or template[place] == ord("0")]
-    columns = np.ascontiguousarray(characters.T)
-    digits = columns - np.uint8(48)
-    separators = _SEPARATORS if size == 20 else np.append(_SEPARATORS, 19)
-    if (
-        np.any(digits[digit_places] > 9)
-        or np.any(columns[separators] != template[separators, None])
-        or np.any(columns[-1] != ord("Z"))
-    ):
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of times in UTC: ``YYYY-MM-DDThh:mm:ss``, perhaps a fraction, and ``Z`` or ``+00:00``.
+
+    Attributes
+    ----------
+    size : int
+        Length of each text.
+    n_behind : int
+        Digits behind the point.
+    template : uint64, (W,)
+        The text in words of eight bytes, all its digits zero, with zero bytes at the end.
+    constant : uint64, (W,)
+        Masks of what is not a digit, in words.
+    inside : uint64
+        Mask of the bytes of the last word that belong to it.
+    """
+
+    size: int
+    n_behind: int
+    template: U64
+    constant: U64
+    inside: np.uint64
+
+
+def form_of(text: bytes) -> Form | None:
+    """Recognise the form of a time; None where it has another one."""
+    found = _FORM.match(text)
+    if found is None:
         return None
+    n_words = -(-len(text) // _WORD_BYTES)
+    # Of the suffix +00:00 the digits are constant too.
+    suffix = 1 if text.endswith(b"Z") else 6
+    template = re.sub(rb"\d", b"0", text)
+    constant = b"".join(b"\0" if byte in b"0" else b"\xff" for byte in template[:-suffix]) + b"\xff" * suffix
+    n_over = _WORD_BYTES * n_words - len(text)
+    return Form(
+        len(text),
+        len(found[1] or b""),
+        np.frombuffer(template + bytes(n_over), "<u8"),
+        np.frombuffer(constant + bytes(n_over), "<u8"),
+        np.uint64((1 << 64) - 1 >> 8 * n_over),
+    )
 
-    def number(*places: int) -> I64:
-        value: I64 = digits[places[0]].astype(np.int64)
-        for place in places[1:]:
-            value = value * 10 + digits[place]
-        return value
 
-    year, month, day = number(0, 1, 2, 3), number(5, 6), number(8, 9)
-    hour, minute, second = number(11, 12), number(14, 15), number(17, 18)
-    if np.any((month < 1) | (month > 12)) or np.any((hour > 23) | (minute > 59) | (second > 59)):
-        return None
+def from_places(data: NDArray[np.uint8], starts: I64, form: Form) -> F64:
+    """Read times of one form where they are.
+
+    Parameters
+    ----------
+    data : uint8, (n,)
+        At least 16 bytes more than the last of them.
+    starts : int64, (N,)
+        Where each begins.
+    form : Form
+
+    Returns
+    -------
+    float64, (N,)
+        Seconds; NaN where the text is no valid time of that form.
+    """
+    found = digits.gather(data, starts, len(form.template))
+    # A digit becomes its value, and everything else 0, if the text is of this form.
+    words = [found[:, word] ^ form.template[word] for word in range(len(form.template))]
+    words[-1] &= form.inside
+    wrong = digits.others(words[0]) | (words[0] & form.constant[0])
+    for word, constant in zip(words[1:], form.constant[1:], strict=True):
+        wrong |= digits.others(word) | (word & constant)
+
+    def pair(pairs: U64, place: int) -> I64:
+        return ((pairs >> np.uint64(8 * place)) & _BYTE).view(np.int64)
+
+    date, hours, rest = (word * _TEN + (word >> _EIGHT) for word in words[:3])
+    year, month, day = pair(date, 0) * 100 + pair(date, 2), pair(date, 5), pair(hours, 0)
+    hour, minute, second = pair(hours, 3), pair(hours, 6), pair(rest, 1)
+    good = (wrong == 0) & (hour < 24) & (minute < 60) & (second < 60)
+    good &= (month - 1).view(np.uint64) < 12
+    day_of_month = year * 65536 + month * 256 + day
+    if len(starts) and (day_of_month == day_of_month[0]).all():
+        # Lines that are read together are mostly of one day.
+        year, month, day = year[:1], month[:1], day[:1]
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    last = np.where((month == 2) & ~leap, 28, _MONTH_DAYS[month])
-    if np.any((day < 1) | (day > last) | (year < 1970)):
-        return None
+    last = np.where((month == 2) & ~leap, 28, _MONTH_DAYS[month % 13])
+    good &= (day >= 1) & (day <= last) & (year >= 1970)
     seconds = _days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
-    if size == 20:
-        return seconds.astype(np.float64)
     # Microseconds, as datetime has them; one division of whole numbers, so that both ways round alike.
-    n_digits = min(size - 21, 6)
-    units: I64 = seconds * 10**n_digits + number(*range(20, 20 + n_digits))
-    return np.asarray(units / 10.0**n_digits, np.float64)
+    n_behind = min(form.n_behind, 6)
+    if n_behind:
+        behind = words[2] >> _THIRTY_TWO
+        if len(words) > 3:
+            behind |= words[3] << _THIRTY_TWO
+        # Shifted up, so that zeros stand before and further digits are gone.
+        behind = digits.number(behind << np.uint64(64 - 8 * n_behind)).view(np.int64)
+        times = np.asarray((seconds * 10**n_behind + behind) / 10.0**n_behind, np.float64)
+    else:
+        times = seconds.astype(np.float64)
+    times[~good] = np.nan
+    return times
 
 
 def _days(year: I64, month: I64, day: I64) -> I64:

@@ -16,6 +16,7 @@ from log_yard import line, lines, once
 from streamtrain.dataset.errors import StoreError
 from streamtrain.dataset.store import Store
 from streamtrain.dataset.window import load
+from streamtrain.ingest import tail
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor
 from streamtrain.ingest.schema import Schema, VectorField
 
@@ -230,7 +231,8 @@ def test_a_growing_gzip_is_read_as_far_as_it_goes(yard):
     assert yard.store.counts().n_quarantined == 0
 
 
-def test_stopping_between_blocks_loses_nothing(yard):
+def test_stopping_between_blocks_loses_nothing(yard, monkeypatch):
+    monkeypatch.setattr(tail, "BLOCK_BYTES", 1 << 19)
     yard.write("a.jsonl", lines(range(20_000)))
     stops = 0
     while sum(yard.seen().values()) < 20_000:
@@ -241,7 +243,8 @@ def test_stopping_between_blocks_loses_nothing(yard):
     assert yard.seen() == once(range(20_000))
 
 
-def test_a_full_disk_changes_nothing_and_reading_goes_on_when_there_is_room(yard):
+def test_a_full_disk_changes_nothing_and_reading_goes_on_when_there_is_room(yard, monkeypatch):
+    monkeypatch.setattr(tail, "BLOCK_BYTES", 1 << 19)
     yard.restart(commit_bytes=1 << 16)
     yard.write("a.jsonl", lines(range(5000)))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

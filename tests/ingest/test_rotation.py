@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 from log_yard import Yard, line, lines, once
 
-from streamtrain.ingest import recognise
+from streamtrain.ingest import recognise, tail
 
 RESTARTS = pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
 
@@ -91,7 +91,8 @@ def test_what_was_truncated_unread_is_counted(yard):
     assert yard.store.counts().lost_bytes == 30
 
 
-def test_deleted_before_it_was_read_to_its_end_is_counted(yard):
+def test_deleted_before_it_was_read_to_its_end_is_counted(yard, monkeypatch):
+    monkeypatch.setattr(tail, "BLOCK_BYTES", 1 << 19)
     live = yard.write("app.log", lines(range(20_000)))
     yard.restart(commit_bytes=1 << 16)
     yard.ingestor.run(should_stop=iter([False, False, True, True]).__next__)

@@ -167,3 +167,9 @@ def test_plain_ends_where_the_file_ended_when_it_was_opened(tmp_path):
             file.write(b"more")
         assert drain(PlainStream(log, 3), 4) == b"3456789"
         assert drain(PlainStream(log, 30), 4) == b""
+
+
+@given(st.binary(max_size=60) | st.lists(st.sampled_from([b"\n", b"a" * 7, b"b" * 30]), max_size=12).map(b"".join))
+def test_newlines_are_found_wherever_they_are(data):
+    got = tail.find_newlines(np.frombuffer(data, np.uint8))
+    assert got.tolist() == [place for place, byte in enumerate(data) if byte == 10]

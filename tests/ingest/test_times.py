@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtrain.ingest.times import _from_text, from_numbers, from_texts
+from streamtrain.ingest.times import _from_text, form_of, from_numbers, from_places, from_texts
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
 
@@ -59,6 +59,27 @@ def test_a_bad_one_leaves_its_column_alone():
     texts = ["2024-02-29T23:59:59.999Z", "2023-02-29T23:59:59.999Z", "2024-02-29T23:59:60.000Z"]
     assert np.isnan(from_texts(texts)).tolist() == [False, True, False]
     assert from_texts(texts)[2] == datetime(2024, 3, 1, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("end", ["Z", "+00:00"])
+@pytest.mark.parametrize("n_behind", range(10))
+def test_every_form_in_utc_is_read_at_once(end, n_behind):
+    behind = f".{123456789 % 10**n_behind:0{n_behind}}" if n_behind else ""
+    text = f"2026-01-31T12:34:56{behind}{end}"
+    form = form_of(text.encode())
+    data = np.frombuffer(b"xyz" + text.encode() + bytes(16), np.uint8)
+    assert from_places(data, np.array([3]), form).tolist() == [_from_text(text)]
+    for place in range(len(text)):
+        for byte in (b"x", b"/", b":", b"\x00", b"\xff"):
+            changed = text.encode()[:place] + byte + text.encode()[place + 1 :]
+            if changed != text.encode():
+                data = np.frombuffer(b"xyz" + changed + bytes(16), np.uint8)
+                assert np.isnan(from_places(data, np.array([3]), form)[0]), changed
+
+
+def test_texts_that_only_together_have_one_form():
+    texts = ["2026-01-31T12:00:00Z2", "026-01-31T12:00:00Z"]
+    assert np.isnan(from_texts(texts)).all()
 
 
 def test_longer_fractions_are_cut_to_microseconds():
