@@ -179,8 +179,8 @@ class Database:
                         if n_bytes >= max_bytes:
                             break
             except sqlite3.DataError:
-                # A row is too long for what this connection may hold: the one that comes next, or the one after it, which
-                # is looked at before the next is given out.
+                # A row is too long for what this connection may hold: the one that comes next, or the one after it,
+                # which is looked at before the next is given out.
                 if not found and most > 1:
                     return self.rows_after(table, number, max_bytes, 1)
                 if not found:

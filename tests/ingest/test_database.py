@@ -416,7 +416,7 @@ def test_extreme_row_numbers(yard):
 
 
 HOSTILE = {
-    "computed": f"CREATE TABLE t (x, {COLUMNS.replace('recency_score REAL', 'recency_score AS (hex(zeroblob(1000000)))')})",
+    "computed": f"CREATE TABLE t (x, {COLUMNS.replace('recency_score REAL', 'recency_score AS (hex(zeroblob(1e6)))')})",
     "tables": ";".join(f"CREATE TABLE t{number} (a)" for number in range(3000)),
     "view": f"CREATE VIEW t AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) "
     f"SELECT {', '.join(f'n AS {name}' for name in NAMES)} FROM c",

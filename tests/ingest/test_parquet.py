@@ -1,4 +1,4 @@
-"""Parquet files: every row once, also after a kill in the middle, in bounded memory; refused with a reason without it."""
+"""Parquet files: every row once, also after a kill in the middle, in bounded memory; refused without the extra."""
 
 import decimal
 import importlib.util
