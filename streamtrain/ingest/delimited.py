@@ -157,6 +157,8 @@ class Delimited:
                         if row:
                             reason = f"{len(row)} fields, expected {n} as in the header"
                             records.bad.append((first, records.used, reason))
+                    elif not all(_is_text(row[place]) for place in self._layout.used):
+                        records.bad.append((first, records.used, "not UTF-8"))
                     elif tuple(row) != names:
                         records.rows.append([value or None for value in row])
                         records.first.append(first)
@@ -200,6 +202,11 @@ class Delimited:
             for line, stop, reason in bad
         )
         return Decoded(samples, listed, len(rows) + len(records.bad), halves)
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether a text can be written as UTF-8, which what was no UTF-8 can't."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def open_delimited(rows: Rows, log: OpenLog, compressed: bool, max_line_bytes: int) -> Delimited | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -232,8 +232,14 @@ class Rows:
             if place is None:
                 continue
             column = [row[place] for row in values]
-            if reader is _time and not any(isinstance(value, str) for value in column):
-                continue
+            if reader is _time:
+                seconds = _times(column)
+                if seconds is not None and all(isinstance(row, list) for row in values):
+                    for row, new in zip(values, seconds, strict=True):
+                        row[place] = new  # type: ignore[index]
+                    continue
+                if seconds is None:
+                    continue
             changed: list[Any] = []
             for index, value in enumerate(column):
                 try:
@@ -259,9 +265,20 @@ class Rows:
         return self._scores.decode(value) if isinstance(value, str) else value
 
 
+def _times(column: list[Any]) -> list[Any] | None:
+    """Make numbers of texts that are numbers; None where none is."""
+    if not any(isinstance(value, str) for value in column):
+        return None
+    try:
+        return msgspec.convert(column, list[float], strict=False)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        changed = list(map(_time, column))
+        return None if all(map(is_, changed, column)) else changed
+
+
 def _time(value: Any) -> Any:
     """Make a number of a text that is one."""
-    if isinstance(value, str) and len(value) <= 40 and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and len(value) <= 40 and ":" not in value and _NUMBER.fullmatch(value):
         return float(value)
     return value
 
