@@ -73,7 +73,7 @@ def test_a_kill_in_the_middle_goes_on_exactly(yard, row_group_size):
         held_now = sum(yard.seen().values())
         assert yard.seen() == once(range(held_now))
         stops += 1
-    assert stops > 2
+    assert stops > 1
 
 
 def test_it_is_whole_only_with_its_footer(yard):
