@@ -169,4 +169,6 @@ def ingest_options(config: Config) -> IngestOptions:
         exclude=logs.exclude,
         max_line_bytes=logs.max_line_bytes,
         idle_timeout_s=logs.idle_timeout_s,
+        json_only=logs.format == "jsonl",
+        sqlite_table=None if logs.sqlite is None else logs.sqlite.table,
     )

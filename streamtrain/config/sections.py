@@ -63,6 +63,13 @@ TEACHERS = ("auto", "column", "trained")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteTable:
+    """SQLite databases of routing logs: `logs.sqlite: {table: requests}`."""
+
+    table: Annotated[Column | None, "Name of the table; null reads the one that has the fields of the schema."] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogsSection:
     """Which logs are read, and how."""
 
@@ -74,11 +81,18 @@ class LogsSection:
         "*.json.gz",
         "*.json.zst",
         "*.log*",
+        "*.csv*",
+        "*.tsv*",
+        "*.db",
+        "*.sqlite",
+        "*.sqlite3",
+        "*.parquet",
     )
     exclude: Annotated[AnyPatterns, "Names to leave alone although included."] = (".*", "*.tmp", "*.part", "*~")
     format: Annotated[
         Literal["auto", "jsonl"],
-        "JSON Lines, plain, gzip or zstd, told apart by content under either name.",
+        "`auto`: JSON Lines, CSV, TSV, SQLite or Parquet, told apart by content under any name. `jsonl`: nothing but "
+        "JSON Lines.",
     ] = "auto"
     max_line_bytes: Annotated[LineBytes, "A longer line is quarantined without being held in memory."] = 1024 * 1024
     idle_timeout_s: Annotated[
@@ -88,6 +102,7 @@ class LogsSection:
         Literal["keep", "archive", "delete"],
         "What becomes of a file that was read to its end and durably committed, and not changed for `idle_timeout`.",
     ] = "keep"
+    sqlite: Annotated[SqliteTable | None, "Which table of SQLite databases is read."] = None
     archive: Annotated[Path | None, "Where `after_ingest: archive` moves files, with their sub-directories."] = None
 
 

@@ -7,13 +7,13 @@ import fcntl
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from streamtrain.ingest.identity import Look, NotReadableError, OpenLog
+from streamtrain.ingest.lease import take_lease
 
 _LOG = logging.getLogger(__name__)
 _MOVING: Final = "moving"  # the fact under which a move is noted while it is under way
@@ -99,7 +99,8 @@ class Disposal:
 
     def _take(self, file: Finished) -> bool:
         with OpenLog(file.path) as log:
-            if log.look != file.look or not _lease(log.descriptor):
+            # Where it can't be told who writes, only the time since its last change speaks for it.
+            if log.look != file.look or take_lease(log.descriptor) is False:
                 return False
             source = Path(file.path)
             if self._archive is None:
@@ -154,20 +155,6 @@ class Disposal:
         if target.name.endswith(_SUFFIX) and target.exists():
             _rename_free(target, source)
         self._store.set(_MOVING, None)
-
-
-def _lease(descriptor: int) -> bool:
-    """Make sure that nobody has a file open for writing, and be told of who opens it from now on.
-
-    True where that can't be made sure of: then only the time since its last change speaks for it.
-    """
-    try:
-        # The default signal of a broken lease would end the process; this one does nothing unless asked for.
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return error.errno not in (errno.EAGAIN, errno.EBUSY)
-    return True
 
 
 def _changed(log: OpenLog) -> bool:

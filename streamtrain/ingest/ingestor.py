@@ -18,6 +18,7 @@ from streamtrain.ingest.reading import FileReader, look_of
 from streamtrain.ingest.recognise import StoppedError
 from streamtrain.ingest.register import Register, StateStore
 from streamtrain.ingest.retry import RetryReport, retry
+from streamtrain.ingest.rows import Rows
 from streamtrain.ingest.scan import EXCLUDE, INCLUDE, Chosen, scan
 from streamtrain.ingest.schema import Schema
 from streamtrain.ingest.tail import MAX_LINE_BYTES
@@ -40,6 +41,10 @@ class IngestOptions:
         Read about so much before a commit.
     idle_timeout_s : float or None
         A last line without a newline is accepted, if it is a valid record, when its file did not change for so long.
+    json_only : bool
+        JSON Lines are read, and no tables.
+    sqlite_table : str or None
+        Table of a database that is read; None for the one that has the fields of the schema.
     """
 
     directory: Path
@@ -48,6 +53,8 @@ class IngestOptions:
     max_line_bytes: int = MAX_LINE_BYTES
     commit_bytes: int = 4 << 20
     idle_timeout_s: float | None = 10.0
+    json_only: bool = False
+    sqlite_table: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +118,17 @@ class Ingestor:
         self._joiner = None if schema.join is None else Joiner(Labeller(schema), len(schema.feature_names))
         self._schema = schema
         self._decoder = Decoder(schema, clock)
+        self._rows = Rows(schema, clock)
         self._reader = FileReader(
             self._register,
             self._pile,
             self._decoder,
+            None if options.json_only else self._rows,
             clock,
             max_line_bytes=options.max_line_bytes,
             commit_bytes=options.commit_bytes,
             idle_timeout_s=options.idle_timeout_s,
+            sqlite_table=options.sqlite_table,
         )
         self._chosen = Chosen(options.include, options.exclude)
         self._unfinished = False
@@ -220,7 +230,7 @@ class Ingestor:
         Exception
             Whatever `store.commit` raises; what was committed before stays so, and is in quarantine no longer.
         """
-        return retry(self._store, self._decoder, len(self._schema.feature_names), self._joined)
+        return retry(self._store, self._decoder, self._rows, len(self._schema.feature_names), self._joined)
 
     def finished(self) -> list[Finished]:
         """List the files that were read to their end, the last line whole, and have been left alone since.
@@ -261,6 +271,9 @@ class Ingestor:
             if file is not None and look_of(file) == found.look:
                 continue
             unread = found.look.size
+            if file is not None and file.compressed and file.source and not file.waiting:
+                # A database; of what it holds, what it grew by is unread at most.
+                unread = max(0, unread - file.size)
             if file is not None and not file.compressed:
                 source = self._register.source(file.source)
                 offset = 0 if source is None else source.offset

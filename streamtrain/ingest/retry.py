@@ -10,7 +10,9 @@ import numpy as np
 
 from streamtrain.ingest.decode import KEPT_BYTES, Decoder
 from streamtrain.ingest.halves import Half
+from streamtrain.ingest.kept import read_kept
 from streamtrain.ingest.pile import Pile
+from streamtrain.ingest.rows import Rows
 from streamtrain.reading import Batch, Committed, Quarantined, Source
 
 _AT_ONCE: Final = 1000
@@ -48,7 +50,7 @@ class RetryReport:
 
 
 def retry(
-    store: QuarantineStore, decoder: Decoder, dim: int, joined: Callable[[Batch, Sequence[Half]], Batch]
+    store: QuarantineStore, decoder: Decoder, rows: Rows, dim: int, joined: Callable[[Batch, Sequence[Half]], Batch]
 ) -> RetryReport:
     """Decode every quarantined line again.
 
@@ -59,7 +61,8 @@ def retry(
     ----------
     store : QuarantineStore
     decoder : Decoder
-        Of the present schema.
+    rows : Rows
+        Both of the present schema.
     dim : int
         Number of features D.
     joined : callable
@@ -70,16 +73,19 @@ def retry(
     RetryReport
     """
     last = tried = n_released = samples = duplicates = n_halves = 0
-    while rows := store.quarantined_after(last, _AT_ONCE):
-        last = rows[-1].id
+    while kept := store.quarantined_after(last, _AT_ONCE):
+        last = kept[-1].id
         pile = Pile(dim)
         released = []
-        for row in rows:
+        for row in kept:
             tried += 1
             if not row.line or len(row.line) >= KEPT_BYTES:
                 continue
-            decoded = decoder.decode_lines(row.line, np.array([len(row.line)], np.int64), row.source, row.offset)
-            if decoded.bad or not decoded.n_lines:
+            if b"\n" in row.line:
+                decoded = read_kept(rows, row.line, row.source, row.offset)
+            else:
+                decoded = decoder.decode_lines(row.line, np.array([len(row.line)], np.int64), row.source, row.offset)
+            if decoded is None or decoded.bad or not decoded.n_lines:
                 continue
             pile.add(Source(row.source, row.path, b"", 0), row.offset, row.offset + len(row.line) + 1, decoded)
             released.append(row.id)

@@ -13,7 +13,10 @@ from typing import Final, NamedTuple
 
 from streamtrain.ingest.identity import Look
 
-INCLUDE: Final = ("*.jsonl*", "*.ndjson*", "*.json", "*.json.gz", "*.json.zst", "*.log*")
+INCLUDE: Final = (
+    *("*.jsonl*", "*.ndjson*", "*.json", "*.json.gz", "*.json.zst", "*.log*"),
+    *("*.csv*", "*.tsv*", "*.db", "*.sqlite", "*.sqlite3", "*.parquet"),
+)
 EXCLUDE: Final = (".*", "*.tmp", "*.part", "*~")
 _DEEPEST: Final = 64  # directories within directories
 

@@ -127,7 +127,7 @@ def test_a_line_written_in_the_very_moment_is_not_lost(shed, monkeypatch, leases
 
     monkeypatch.setattr(disposal, "_changed", interrupted)
     if not leases:
-        monkeypatch.setattr(disposal, "_lease", lambda descriptor: True)
+        monkeypatch.setattr(disposal, "take_lease", lambda descriptor: None)
     assert shed.run()[1] == 0
     assert [writer.wait() for writer in writers] == [0]
     monkeypatch.undo()
