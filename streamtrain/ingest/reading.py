@@ -22,7 +22,6 @@ from streamtrain.reading import Quarantined, SourceFile
 
 # A file can change again within one tick of the clock that stamps it, and neither size nor time need show it.
 _SAME_TICK_NS: Final = 50_000_000
-_TELLING_BYTES: Final = 64  # a shorter beginning of a first line is too much like others to know it again by
 _FOREIGN: Final = {
     b"\xfd7zX": "xz",
     b"BZh": "bzip2",
@@ -79,8 +78,9 @@ class FileReader:
         }
 
     def settled(self, look: Look) -> bool:
-        """Tell whether a file was read to its end and has not changed since."""
-        return self._settled.get((look.device, look.inode)) == look
+        """Tell whether a file was read to its end and has not changed since, nor been away."""
+        known = self._settled.get((look.device, look.inode)) == look
+        return known and self._register.present(look) is not None
 
     def read(self, log: OpenLog, go_on: Callable[[], bool], commit: Callable[[], None]) -> None:
         """Read an open file to the end that it had when it was opened.
@@ -174,7 +174,7 @@ class FileReader:
                 self._take(cursor, Block(offset, memoryview(rest), ends))
                 self._settle(log, file)
                 return
-        if not cursor.source.offset and len(rest) >= _TELLING_BYTES:
+        if not cursor.source.offset:
             head = rest[:EDGE_BYTES]
             self._register.put_source(replace(cursor.source, head_hash=digest(head), head_bytes=len(head)))
         self._settle(log, file, waiting=True, again=self._idle_timeout_s is not None and not due)
@@ -199,8 +199,7 @@ class _Cursor:
     """Where reading a source has got to."""
 
     def __init__(self, place: Place, path: str) -> None:
-        # What was thought lost is here again.
-        self.source = replace(place.source, path=path, lost_bytes=0)
+        self.source = replace(place.source, path=path)
         self._head = place.head
         self._tail = place.tail
 

@@ -19,43 +19,13 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+from kill_points import POINTS, kill_at
 from log_yard import Yard, lines, once
 
-from streamtrain.dataset import chunks, ledger
-from streamtrain.dataset import store as store_module
-from streamtrain.dataset.keys import KeyIndex
 from streamtrain.dataset.store import Store
-from streamtrain.ingest import ingestor as ingestor_module
-from streamtrain.ingest.decode import Decoder
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor
-from streamtrain.ingest.pile import Pile
-from streamtrain.ingest.recognise import Recogniser
-from streamtrain.ingest.register import Register
 from streamtrain.ingest.schema import Schema
 
-# The commit path from opening to closing; each is killed before and after.
-POINTS = {
-    "connect": (store_module, "connect"),
-    "scan": (ingestor_module, "scan"),
-    "find the source": (Recogniser, "find"),
-    "decode": (Decoder, "decode_lines"),
-    "note the source": (Register, "put_source"),
-    "note the file": (Register, "put_file"),
-    "note what is gone": (Register, "put_absent"),
-    "take the pile": (Pile, "take"),
-    "collect changes": (Register, "changes"),
-    "commit": (Store, "commit"),
-    "tell duplicates": (KeyIndex, "fresh"),
-    "insert a chunk": (chunks, "insert"),
-    "merge chunks": (chunks, "merge_small"),
-    "delete chunks": (chunks, "delete"),
-    "write sources": (ledger, "write_sources"),
-    "write files": (ledger, "write_files"),
-    "write quarantine": (ledger, "write_quarantined"),
-    "add keys": (KeyIndex, "add"),
-    "checkpoint": (Store, "sync"),
-    "close": (Store, "close"),
-}
 library = ctypes.CDLL(None)
 preloaded = hasattr(library, "faulty_arm")
 if preloaded:
@@ -108,25 +78,6 @@ class Logs:
                 file.write(packed[: len(packed) // 2])
                 file.write(packed[len(packed) // 2 :])
             rotated.unlink()
-
-
-def kill_at(point: str, after: bool, times: int) -> None:
-    """Make this process end when it passes a point so many times."""
-    owner, name = POINTS[point]
-    original = getattr(owner, name)
-    left = times
-
-    def wrapped(*arguments, **named):
-        nonlocal left
-        left -= 1
-        if not left and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = original(*arguments, **named)
-        if left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(owner, name, wrapped)
 
 
 def live(root: Path, until: float | None) -> None:
