@@ -127,6 +127,8 @@ class FileReader:
                 self._findings.begin(cursor.source)
             stream = finding.place.stream
             for block in self._lines.blocks(stream, cursor.source.offset, cursor.source.oversize):
+                if not file.compressed and not cursor.holds(log):
+                    return
                 self._take(cursor, block)
                 if self._pile.n_bytes >= self._commit_bytes:
                     self._findings.tell(cursor.source)
@@ -142,7 +144,7 @@ class FileReader:
                 self._findings.tell(cursor.source)
         if file.compressed:
             self._settle(log, file, waiting=not stream.ended)
-        else:
+        elif cursor.source.offset + len(self._lines.rest) >= log.look.size and cursor.holds(log):
             self._end(log, file, cursor)
 
     def _take(self, cursor: _Cursor, block: Block) -> None:
@@ -202,6 +204,14 @@ class _Cursor:
         self.source = replace(place.source, path=path)
         self._head = place.head
         self._tail = place.tail
+
+    def holds(self, log: OpenLog) -> bool:
+        """Tell, after more was read, whether what was read before is still there.
+
+        Otherwise the file was truncated meanwhile, and perhaps written anew: what was read then is another content's.
+        """
+        before = self.source.offset - len(self._tail)
+        return log.read_at(0, len(self._head)) == self._head and log.read_at(before, len(self._tail)) == self._tail
 
     def advance(self, data: memoryview, *, oversize: bool) -> None:
         """Move past some bytes."""
