@@ -388,4 +388,5 @@ def _show_pass(report: Any, window: dict[str, int], decision: dict[str, Any] | N
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+    # In ASCII, and without its one control character: file names and lines may hold what a terminal would obey.
+    click.echo(json.dumps(value, default=str).replace("\x7f", "\\u007f"))

@@ -131,6 +131,27 @@ def test_an_end_that_was_cut_off(yard, restart):
 
 
 @RESTARTS
+@pytest.mark.parametrize("n_read", [0, 3])
+@pytest.mark.parametrize("n_seen", [1, 63])
+def test_what_nobody_can_tell_is_not_counted(yard, restart, n_read, n_seen):
+    """Of an end without a newline only the length is kept: what is written in its place may be the same.
+
+    Where nothing was read before it, that holds for fewer than 64 bytes that come again, which tell nothing.
+    """
+    data = lines(range(n_read)) + line(50)[:n_seen]
+    live = yard.write("app.log", data)
+    yard.run()
+    if restart:
+        yard.restart()
+    begun = b"" if n_read else data
+    os.truncate(live, len(data) - n_seen)
+    yard.append("app.log", begun + b" " + lines(range(60, 62)))
+    assert again(yard, restart) == 0
+    yard.append("app.log", line(70))
+    assert again(yard, restart) == 0
+
+
+@RESTARTS
 def test_a_compressed_file_that_never_was_whole_counts_with_its_size(yard, restart):
     packed = gzip.compress(lines(range(500)))[:2000]
     path = yard.write("a.jsonl.gz", packed)
