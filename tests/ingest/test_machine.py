@@ -53,7 +53,8 @@ class Writers(RuleBasedStateMachine):
     def begin(self):
         self.folder = tempfile.TemporaryDirectory()
         self.yard = Yard(Path(self.folder.name))
-        self.number = self.n_names = self.lost = 0
+        self.yard.restart(max_line_bytes=4096)
+        self.number = self.n_names = self.lost = self.n_bad = 0
         self.held: list[int] = []
         self.rest: dict[int, bytes] = {}
         self.partial: dict[int, tuple[int, int]] = {}
@@ -113,6 +114,13 @@ class Writers(RuleBasedStateMachine):
     @rule(count=st.integers(1, 40))
     def append(self, count):
         self.held += self.write(self.live, self.numbers(count))
+
+    @rule(bad=st.sampled_from([b"{no JSON", b"\0\xff", b"x" * 5000, b"{}"]), count=st.integers(0, 3))
+    def append_bad(self, bad, count):
+        self.held += self.write(self.live, self.numbers(count))
+        with self.live.open("ab") as file:
+            file.write(bad + b"\n")
+        self.n_bad += 1
 
     @rule(share=st.floats(0.5, 0.95))
     def append_part(self, share):
@@ -399,7 +407,8 @@ class Writers(RuleBasedStateMachine):
         counts = self.yard.store.counts()
         assert (report.lost_bytes, counts.lost_bytes) == (self.lost, self.lost)
         assert counts.n_total_ingested == len(self.held)
-        assert (counts.n_duplicates, counts.n_quarantined) == (0, 0)
+        assert (counts.n_duplicates, counts.n_quarantined) == (0, self.n_bad)
+        assert counts.n_lines == len(self.held) + self.n_bad
 
 
 @pytest.mark.parametrize("n_steps", [600, pytest.param(10_000, marks=pytest.mark.slow)])
