@@ -198,7 +198,9 @@ class Recogniser:
         for file in self._register.carriers(source):
             try:
                 with OpenLog(file.path) as log:
-                    if log.identity == FileIdentity(file.device, file.inode, file.birth_ns):
+                    same = log.identity == FileIdentity(file.device, file.inode, file.birth_ns)
+                    # It may have been truncated, and begin otherwise by now.
+                    if same and (file.compressed or _begins(log.read_at(0, source.head_bytes), source)):
                         return False
             except (FileNotFoundError, NotReadableError):
                 continue

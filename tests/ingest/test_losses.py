@@ -45,6 +45,21 @@ def test_only_the_beginning_of_the_first_line_was_seen_before_it_was_rotated(yar
 
 
 @RESTARTS
+@pytest.mark.parametrize("way", [".gz", ""])
+@pytest.mark.parametrize("n_seen", [1, 51, 63, 64, 120])
+def test_only_the_beginning_was_seen_before_it_was_copied_and_truncated(yard, restart, way, n_seen):
+    """The file itself is still there, with other lines in it; the copy is older, and looked at first."""
+    data = lines(range(20))
+    live = yard.write("app.log", data[:n_seen])
+    yard.run()
+    yard.write(f"app.log.1{way}", gzip.compress(data) if way else data)
+    live.write_bytes(lines(range(20, 22)))
+    os.utime(yard.logs / f"app.log.1{way}", (0, 0))
+    assert again(yard, restart) == 0
+    assert yard.seen() == once(range(22))
+
+
+@RESTARTS
 @pytest.mark.parametrize("n_seen", [1, 10, 63, 64, 120])
 def test_the_beginning_of_a_copy_is_known_to_be_one_later(yard, restart, n_seen):
     data = lines(range(100))
