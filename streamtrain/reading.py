@@ -31,7 +31,7 @@ class Source:
         `offset` lies inside a line that is longer than the limit and is being skipped.
     lost_bytes : int
         Bytes after `offset` that were seen but can't be read any more, because no file carries them (of a compressed
-        file, its size).
+        file that was never whole, its size).
     """
 
     key: int

@@ -16,4 +16,5 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+    # In ASCII, and without its one control character: file names and lines may hold what a terminal would obey.
+    click.echo(json.dumps(value, default=str).replace("\x7f", "\\u007f"))

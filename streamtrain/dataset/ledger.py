@@ -219,6 +219,8 @@ def _quarantined(row: tuple[int, bytes, int, str, bytes, int]) -> Quarantined:
 def forget_old_sources(db: sqlite3.Connection, schema: int) -> None:
     """Forget the longest gone files, and sources that neither a file nor a sample refers to, beyond 20,000.
 
+    What was lost of them is kept, added up under the key 0, which no source has.
+
     Parameters
     ----------
     db : sqlite3.Connection
@@ -231,11 +233,18 @@ def forget_old_sources(db: sqlite3.Connection, schema: int) -> None:
                ORDER BY seen DESC LIMIT -1 OFFSET ?2)""",
         (schema, _KEPT_SOURCES),
     )
-    db.execute(
-        """DELETE FROM sources WHERE schema = ?1 AND key IN (
-               SELECT key FROM sources WHERE schema = ?1
-               AND key NOT IN (SELECT source FROM files WHERE schema = ?1)
-               AND key NOT IN (SELECT source FROM ranges)
-               ORDER BY seen DESC LIMIT -1 OFFSET ?2)""",
+    old = db.execute(
+        """SELECT key, lost_bytes, seen FROM sources WHERE schema = ?1 AND key
+           AND key NOT IN (SELECT source FROM files WHERE schema = ?1)
+           AND key NOT IN (SELECT source FROM ranges)
+           ORDER BY seen DESC LIMIT -1 OFFSET ?2""",
         (schema, _KEPT_SOURCES),
-    )
+    ).fetchall()
+    lost_bytes = sum(row[1] for row in old)
+    if lost_bytes:
+        db.execute(
+            """INSERT INTO sources VALUES (?, 0, x'', x'', 0, 0, x'', 0, 0, 0, ?, ?)
+               ON CONFLICT (schema, key) DO UPDATE SET lost_bytes = lost_bytes + excluded.lost_bytes""",
+            (schema, lost_bytes, max(row[2] for row in old)),
+        )
+    db.executemany("DELETE FROM sources WHERE schema = ? AND key = ?", [(schema, row[0]) for row in old])

@@ -152,8 +152,13 @@ class Disposal:
         if not isinstance(moving, dict):
             return
         source, target = (Path(os.fsdecode(bytes.fromhex(moving[end]))) for end in ("from", "to"))
-        if target.name.endswith(_SUFFIX) and target.exists():
-            _rename_free(target, source)
+        try:
+            if target.name.endswith(_SUFFIX) and target.exists():
+                _rename_free(target, source)
+        except OSError as error:
+            # It was read, and every start tries again; nothing else waits for it.
+            _LOG.warning("%r can't be put back from %r: %s", str(source), str(target), error)
+            return
         self._store.set(_MOVING, None)
 
 

@@ -105,15 +105,15 @@ class OpenLog:
             raise
         except OSError as error:
             # ELOOP: a symbolic link; ENXIO: a socket; EACCES, EPERM: not for us; EMFILE, EIO: worth saying as it is.
-            raise NotReadableError(f"open {path}: {error.strerror}") from error
+            raise NotReadableError(f"open {path!r}: {error.strerror}") from error
         try:
             status = os.fstat(self.descriptor)
         except OSError as error:
             os.close(self.descriptor)
-            raise NotReadableError(f"open {path}: {error.strerror}") from error
+            raise NotReadableError(f"open {path!r}: {error.strerror}") from error
         if not stat.S_ISREG(status.st_mode):
             os.close(self.descriptor)
-            raise NotReadableError(f"open {path}: not a regular file")
+            raise NotReadableError(f"open {path!r}: not a regular file")
         self.look = Look.of(status)
         self.identity = FileIdentity(self.look.device, self.look.inode, _birth_ns(self.descriptor))
 
@@ -141,7 +141,7 @@ class OpenLog:
                     break
                 pieces += piece
         except OSError as error:
-            raise NotReadableError(f"read {self.path} at {offset}: {error.strerror}") from error
+            raise NotReadableError(f"read {self.path!r} at {offset}: {error.strerror}") from error
         return bytes(pieces)
 
 

@@ -19,7 +19,7 @@ from streamtrain.ingest.recognise import StoppedError
 from streamtrain.ingest.register import Register, StateStore
 from streamtrain.ingest.retry import RetryReport, retry
 from streamtrain.ingest.rows import Rows
-from streamtrain.ingest.scan import EXCLUDE, INCLUDE, Chosen, scan
+from streamtrain.ingest.scan import EXCLUDE, INCLUDE, Chosen, Found, scan
 from streamtrain.ingest.schema import Schema
 from streamtrain.ingest.tail import MAX_LINE_BYTES
 from streamtrain.reading import Batch, Bound, Committed
@@ -177,12 +177,19 @@ class Ingestor:
         options = self._options
         listing = scan(options.directory, options.include, options.exclude)
         refused = list(listing.refused)
-        stopped = False
+        if listing.complete:
+            # First, so that what went can be told from what is still there in what comes.
+            self._register.put_absent(
+                {(found.look.device, found.look.inode) for found in listing.files}, self._would_find
+            )
+        moved = []
         for found in listing.files:
             if self._reader.settled(found.look):
+                file = self._register.present(found.look)
+                if file is not None and file.path != found.path:
+                    moved.append(found)
                 continue
             if should_stop():
-                stopped = True
                 break
             try:
                 with OpenLog(found.path) as log:
@@ -194,12 +201,9 @@ class Ingestor:
             except NotReadableError as error:
                 refused.append((found.path, str(error)))
             except StoppedError:
-                stopped = True
                 break
-        if listing.complete and not stopped:
-            self._register.put_absent(
-                {(found.look.device, found.look.inode) for found in listing.files}, self._would_find
-            )
+        if moved:
+            self._note_paths(moved, {found.path for found in listing.files})
         if not self._pile.empty or self._register.worth_committing or self._overdue():
             commit()
         self._unfinished = False
@@ -310,6 +314,13 @@ class Ingestor:
 
     def _n_waiting(self) -> int:
         return 0 if self._join is None else self._store.n_waiting_halves()
+
+    def _note_paths(self, moved: Sequence[Found], there: set[str]) -> None:
+        """Note where files are that did not change; of hard links, any that is there will do."""
+        for found in moved:
+            file = self._register.present(found.look)
+            if file is not None and file.path not in there:
+                self._register.put_path(found.look, found.path)
 
     def _would_find(self, path: str) -> bool:
         """Tell whether a file that was seen at a path once is looked for by this ingestor, and not by another."""

@@ -31,7 +31,6 @@ from streamtrain.reading import Quarantined, SourceFile
 
 # A file can change again within one tick of the clock that stamps it, and neither size nor time need show it.
 _SAME_TICK_NS: Final = 50_000_000
-_TELLING_BYTES: Final = 64  # a shorter beginning of a first line is too much like others to know it again by
 _FOREIGN: Final = {
     b"\xfd7zX": "xz",
     b"BZh": "bzip2",
@@ -108,10 +107,11 @@ class FileReader:
         }
 
     def settled(self, look: Look) -> bool:
-        """Tell whether a file was read to its end and has not changed since."""
-        if self._settled.get((look.device, look.inode)) == look:
+        """Tell whether a file was read to its end and has not changed since, nor been away."""
+        if self._tables is not None and self._tables.settled(look):
             return True
-        return self._tables is not None and self._tables.settled(look)
+        known = self._settled.get((look.device, look.inode)) == look
+        return known and self._register.present(look) is not None
 
     def read(self, log: OpenLog, go_on: Callable[[], bool], commit: Callable[[], None]) -> None:
         """Read an open file to the end that it had when it was opened.
@@ -165,6 +165,8 @@ class FileReader:
             rows = self._rows
             table = None if rows is None else open_delimited(rows, log, file.compressed, self._max_line_bytes)
             for block in self._lines.blocks(stream, cursor.source.offset, cursor.source.oversize):
+                if not file.compressed and not cursor.holds(log):
+                    return
                 if table is None or block.ends is None:
                     if table is not None:
                         self._take_records(cursor, table, memoryview(b""), final=True)
@@ -187,7 +189,9 @@ class FileReader:
                 self._findings.tell(cursor.source)
         if file.compressed:
             self._settle(log, file, waiting=not stream.ended)
-        else:
+            return
+        n_open = len(self._lines.rest) + (0 if table is None else len(table.rest))
+        if cursor.source.offset + n_open >= log.look.size and cursor.holds(log):
             self._end(log, file, cursor, table)
 
     def _read_table(
@@ -254,7 +258,7 @@ class FileReader:
                 self._take(cursor, Block(offset, memoryview(rest), ends))
                 self._settle(log, file)
                 return
-        if not cursor.source.offset and len(rest) >= _TELLING_BYTES:
+        if not cursor.source.offset:
             head = rest[:EDGE_BYTES]
             self._register.put_source(replace(cursor.source, head_hash=digest(head), head_bytes=len(head)))
         self._settle(log, file, waiting=True, again=self._idle_timeout_s is not None and not due)
@@ -295,10 +299,17 @@ class _Cursor:
     """Where reading a source has got to."""
 
     def __init__(self, place: Place, path: str) -> None:
-        # What was thought lost is here again.
-        self.source = replace(place.source, path=path, lost_bytes=0)
+        self.source = replace(place.source, path=path)
         self._head = place.head
         self._tail = place.tail
+
+    def holds(self, log: OpenLog) -> bool:
+        """Tell, after more was read, whether what was read before is still there.
+
+        Otherwise the file was truncated meanwhile, and perhaps written anew: what was read then is another content's.
+        """
+        before = self.source.offset - len(self._tail)
+        return log.read_at(0, len(self._head)) == self._head and log.read_at(before, len(self._tail)) == self._tail
 
     def advance(self, data: memoryview, *, oversize: bool) -> None:
         """Move past some bytes."""

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from streamtrain.ingest.hashing import digest
 from streamtrain.ingest.identity import EDGE_BYTES, FileIdentity, NotReadableError, OpenLog
 from streamtrain.ingest.packed import unpack
-from streamtrain.ingest.register import Register
+from streamtrain.ingest.register import TELLING_BYTES, Register
 from streamtrain.ingest.tail import ByteStream, DamagedLogError, PlainStream
 from streamtrain.reading import Source
 
 QUIET_S: Final = 10.0  # a file that did not grow for so long is not being copied any more
 LONGEST_S: Final = 60.0  # so long is waited for a copy to be complete
 _WALK_BYTES: Final = 1 << 18
+_MOST_ALIKE: Final = 16  # so many files are compared with one that is still short
 
 
 class StoppedError(Exception):
@@ -82,6 +83,9 @@ class Recogniser:
         # How much of a growing copy was compared with its original already.
         self._compared: dict[tuple[FileIdentity, int], int] = {}
         self._undecided: dict[FileIdentity, float] = {}
+        # Sources by how they begin, and those that were not looked at for it yet.
+        self._alike: dict[int, list[int]] = {}
+        self._unlearnt: set[int] = set()
 
     def find(self, log: OpenLog, compressed: bool, go_on: Callable[[], bool]) -> Finding:
         """Find the source of an open file.
@@ -102,6 +106,7 @@ class Recogniser:
         ------
         StoppedError, NotReadableError, DamagedLogError
         """
+        self._register.put_opened(log.identity)
         known = self._register.file(log.identity)
         source = None if known is None else self._register.source(known.source)
         if source is not None and source.offset:
@@ -113,23 +118,93 @@ class Recogniser:
         head = bytes(buffer[: stream.read_into(buffer)])
         if not head or (compressed and len(head) < EDGE_BYTES and not stream.ended):
             return Finding(None)
+        # Only a first line without an end was seen of it, here.
+        own = source if source is not None and not source.offset and _begins(head, source) else None
+        finding = self._known_elsewhere(log, compressed, head, own, go_on)
+        if known is not None and own is not None and (finding.place is None or finding.place.source.key != own.key):
+            # It turned out to be another's: what was seen of it is still there.
+            self._register.put_file(replace(known, waiting=False))
+        return finding
+
+    def _known_elsewhere(
+        self, log: OpenLog, compressed: bool, head: bytes, own: Source | None, go_on: Callable[[], bool]
+    ) -> Finding:
+        """Find the source by the content; else it is the file's own, or a new one."""
         candidates = self._register.candidates(head)
-        begun = next((candidate for candidate in candidates if not candidate.offset), None)
+        begun = sorted((one for one in candidates if not one.offset), key=lambda one: one.head_bytes)
         candidates = [candidate for candidate in candidates if candidate.offset]
         place, reached = self._longest(log, compressed, candidates, go_on)
         if place is not None:
             return Finding(place, recognised=True)
         longer = [candidate for candidate in candidates if candidate.offset > reached]
+        if not compressed and TELLING_BYTES <= len(head) < EDGE_BYTES:
+            longer += self._longer_heads(head)
         if longer:
             finding = self._maybe_copy(log, compressed, longer, reached, go_on)
             if finding is not None:
                 return finding
-        if begun is not None:
-            # Of this, only a first line without an end was seen elsewhere.
-            source = begun
-        elif source is None or source.offset:
+        # A source may also have begun elsewhere, with a first line without an end.
+        source = own or next((one for one in reversed(begun) if self._may_be(one)), None)
+        if source is None:
             source = self._register.new_source(log, head)
+            if len(head) >= TELLING_BYTES:
+                self._note_start(source.key, head)
+            else:
+                self._unlearnt.add(source.key)
         return Finding(Place(source, _stream(log, compressed), b"", b""))
+
+    def _longer_heads(self, head: bytes) -> list[Source]:
+        """List sources that begin alike, of which more was read, but less than a whole head is here to tell."""
+        self._unlearnt.update(self._register.take_new())
+        for key in list(self._unlearnt):
+            source = self._register.source(key)
+            if source is None or (source.offset and self._learn(source)):
+                self._unlearnt.discard(key)
+        alike = map(self._register.source, self._alike.get(hash(head[:TELLING_BYTES]), ())[-_MOST_ALIKE:])
+        return [
+            source
+            for source in alike
+            if source is not None
+            and source.offset
+            and source.head_bytes > len(head)
+            and self._register.carriers(source)
+        ]
+
+    def _learn(self, source: Source) -> bool:
+        """Look how a source begins; False if there may be more of it later."""
+        for file in self._register.carriers(source):
+            if file.compressed:
+                continue
+            try:
+                with OpenLog(file.path) as original:
+                    start = original.read_at(0, TELLING_BYTES)
+            except (FileNotFoundError, NotReadableError):
+                continue
+            if len(start) < TELLING_BYTES:
+                return False
+            self._note_start(source.key, start)
+            return True
+        return True
+
+    def _note_start(self, key: int, head: bytes) -> None:
+        keys = self._alike.setdefault(hash(head[:TELLING_BYTES]), [])
+        if key not in keys[-1:]:
+            keys.append(key)
+
+    def _may_be(self, source: Source) -> bool:
+        """Tell whether a source may be this file's: where its beginning says too little, no other may have it."""
+        if source.head_bytes >= TELLING_BYTES:
+            return True
+        for file in self._register.carriers(source):
+            try:
+                with OpenLog(file.path) as log:
+                    same = log.identity == FileIdentity(file.device, file.inode, file.birth_ns)
+                    # It may have been truncated, and begin otherwise by now.
+                    if same and (file.compressed or _begins(log.read_at(0, source.head_bytes), source)):
+                        return False
+            except (FileNotFoundError, NotReadableError):
+                continue
+        return True
 
     def _resume(self, log: OpenLog, compressed: bool, source: Source, go_on: Callable[[], bool]) -> Place | None:
         """Go on where this file was left, if what was read is still there."""
@@ -236,6 +311,11 @@ class _Step:
             and digest(self.head[: source.head_bytes]) == source.head_hash
             and digest(self.tail[len(self.tail) - source.tail_bytes :]) == source.tail_hash
         )
+
+
+def _begins(head: bytes, source: Source) -> bool:
+    """Tell whether a content begins with all that was seen of a source that nothing was read of."""
+    return not source.head_bytes or digest(head[: source.head_bytes]) == source.head_hash
 
 
 def _stream(log: OpenLog, compressed: bool) -> ByteStream:

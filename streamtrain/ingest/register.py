@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 from streamtrain.ingest.hashing import digest
 from streamtrain.ingest.identity import FileIdentity, Look, OpenLog, source_key
 from streamtrain.reading import Batch, Committed, Quarantined, Source, SourceFile
 
-_MANY_FILES = 256
+TELLING_BYTES: Final = 64  # a shorter beginning of a first line is too much like others to know it again by it alone
+_MANY_FILES: Final = 256
+_FEW: Final = 16
 
 
 class StateStore(Protocol):
@@ -54,6 +58,7 @@ class Register:
     def reload(self) -> None:
         """Forget everything that was not committed."""
         self._sources = {source.key: source for source in self._store.sources()}
+        self._new = [key for key in self._sources if key]
         self._files: dict[FileIdentity, SourceFile] = {}
         self._present: dict[tuple[int, int], SourceFile] = {}
         self._carriers: dict[int, dict[FileIdentity, SourceFile]] = {}
@@ -64,10 +69,13 @@ class Register:
             self._note_file(file)
         self._changed_sources: dict[int, Source] = {}
         self._changed_files: dict[FileIdentity, SourceFile] = {}
+        # As they are committed; of others the size tells nothing that the source's offset doesn't.
+        self._waiting_sizes = {identity: file.size for identity, file in self._files.items() if file.waiting}
 
     def changes(self) -> tuple[tuple[Source, ...], tuple[SourceFile, ...]]:
         """Take what changed since the last call; it counts as committed from here on."""
         changes = tuple(self._changed_sources.values()), tuple(self._changed_files.values())
+        self._waiting_sizes |= {identity: file.size for identity, file in self._changed_files.items() if file.waiting}
         self._changed_sources, self._changed_files = {}, {}
         return changes
 
@@ -76,11 +84,23 @@ class Register:
         """Something changed that a later run would not find out by itself with little effort."""
         if self._changed_sources or len(self._changed_files) > _MANY_FILES:
             return True
-        return any(file.compressed or file.gone or not file.source for file in self._changed_files.values())
+        return any(
+            file.compressed
+            or file.gone
+            or not file.source
+            # Of what was seen and not read yet, it is only known by this that it was there.
+            or (file.waiting and self._waiting_sizes.get(identity) != file.size)
+            for identity, file in self._changed_files.items()
+        )
 
     def source(self, key: int) -> Source | None:
         """Look up a source; None for key 0 or one that was forgotten."""
-        return self._sources.get(key)
+        return self._sources.get(key) if key else None
+
+    def take_new(self) -> list[int]:
+        """Take the keys of the sources that were read from the store since the last call."""
+        taken, self._new = self._new, []
+        return taken
 
     def file(self, identity: FileIdentity) -> SourceFile | None:
         """Look up a file that was seen before."""
@@ -103,25 +123,30 @@ class Register:
         return [file for file in self._carriers.get(source.key, {}).values() if not file.gone]
 
     def candidates(self, head: bytes) -> list[Source]:
-        """List sources that begin like this content, those read least first."""
+        """List sources that begin like this content, those read least first; of those too short to tell, a few."""
         keys: set[int] = set()
         for size, keys_of in self._heads.items():
             if size <= len(head):
-                keys |= keys_of.get(digest(head[:size]), set())
+                alike = keys_of.get(digest(head[:size]), set())
+                keys.update(alike if size >= TELLING_BYTES else islice(alike, _FEW))
         return sorted((self._sources[key] for key in keys), key=lambda source: source.offset)
 
     def new_source(self, log: OpenLog, head: bytes) -> Source:
-        """Begin a source, of which nothing has been read."""
+        """Begin a source, of which nothing has been read, and only its first bytes were seen."""
         attempt = 0
         while not (key := source_key(log.identity, head, attempt)) or key in self._sources:
             attempt += 1
-        source = Source(key=key, path=log.path, head_hash=b"", head_bytes=0)
+        source = Source(key=key, path=log.path, head_hash=digest(head), head_bytes=len(head))
         self.put_source(source)
         return source
 
     def put_source(self, source: Source) -> None:
-        """Note the new state of a source."""
+        """Note the new state of a source; what is lost of it, the register knows better."""
         before = self._sources.get(source.key)
+        if before is not None:
+            reached = self._reached(before)
+            gained = self._reached(source) - reached if reached < math.inf else 0
+            source = replace(source, lost_bytes=int(max(0, before.lost_bytes - max(0, gained))))
         if before == source:
             return
         if before is not None and before.head_hash != source.head_hash:
@@ -131,19 +156,31 @@ class Register:
         self._changed_sources[source.key] = source
 
     def put_file(self, file: SourceFile) -> None:
-        """Note the new state of a file, and whether what it carried before is lost with it."""
+        """Note the new state of a file, and whether what it carried before is lost with it, or found again."""
         identity = FileIdentity(file.device, file.inode, file.birth_ns)
         before = self._files.get(identity)
         if before == file:
             return
-        there = self._present.get((file.device, file.inode))
-        if there is not None and there.birth_ns != file.birth_ns and not file.gone:
-            # The inode was given out again: the file that had it is gone.
-            self.put_file(replace(there, gone=True))
+        if not file.gone:
+            self.put_opened(identity)
+        keys = {file.source} if before is None else {before.source, file.source}
+        sources = [self._sources[key] for key in keys if key and key in self._sources]
+        reached = [self._reached(source) for source in sources]
         self._note_file(file)
         self._changed_files[identity] = file
-        if before is not None and (before.source != file.source or file.gone):
-            self._note_loss(before)
+        for source, was in zip(sources, reached, strict=True):
+            self._note_loss(source, was, before, file)
+
+    def put_opened(self, identity: FileIdentity) -> None:
+        """Note that a file is there, and so the one that had its inode before is not."""
+        there = self._present.get((identity.device, identity.inode))
+        if there is not None and there.birth_ns != identity.birth_ns:
+            self.put_file(replace(there, gone=True))
+
+    def put_path(self, look: Look, path: str) -> None:
+        """Note that a file that did not change is found elsewhere, because a directory was moved."""
+        file = self._present[look.device, look.inode]
+        self.put_file(replace(file, path=path))
 
     def put_absent(self, there: set[tuple[int, int]], expected: Callable[[str], bool]) -> None:
         """Note which of the files are gone.
@@ -159,13 +196,36 @@ class Register:
             if place not in there and expected(file.path):
                 self.put_file(replace(file, gone=True))
 
-    def _note_loss(self, before: SourceFile) -> None:
-        source = self._sources.get(before.source)
-        if source is None or self.carriers(source):
-            return
-        unread = before.size if before.compressed and before.waiting else 0
-        lost = unread if before.compressed else max(0, before.size - source.offset)
-        self.put_source(replace(source, lost_bytes=lost))
+    def _reached(self, source: Source) -> float:
+        """How much of a source was read or can be; infinite while a compressed file of it grows."""
+        reached: float = source.offset
+        for file in self.carriers(source):
+            if file.waiting:
+                reached = max(reached, math.inf if file.compressed else file.size)
+        return reached
+
+    def _note_loss(self, source: Source, was: float, before: SourceFile | None, file: SourceFile) -> None:
+        """Count what of a source went with a file, or was found with one: exactly what was seen of it.
+
+        Parameters
+        ----------
+        source : Source
+            That the file carries, or did before.
+        was : float
+            How much of it could be read before.
+        before, file : SourceFile or None
+            The file as it was and is.
+        """
+        now = self._reached(source)
+        lost: float = source.lost_bytes
+        if now > was:
+            lost = max(0.0, lost - (now - was))
+        elif now < was and before is not None and _left(before, file):
+            # How much was in a compressed file that never was whole, nobody knows: its own size counts.
+            lost = before.size if was == math.inf else lost + was - now
+        if lost != source.lost_bytes:
+            source = replace(source, lost_bytes=int(lost))
+            self._sources[source.key] = self._changed_sources[source.key] = source
 
     def _note_head(self, source: Source) -> None:
         if source.head_bytes:
@@ -193,3 +253,8 @@ class Register:
             self._present[place] = file
         elif now is not None and now.birth_ns == file.birth_ns:
             del self._present[place]
+
+
+def _left(before: SourceFile, file: SourceFile) -> bool:
+    """Tell whether a file no longer has what it had: it is gone, carries another source, or was cut short."""
+    return file.gone or file.source != before.source or (not file.compressed and file.size < before.size)

@@ -116,7 +116,7 @@ class PlainStream:
                 filled += n
                 self._offset += n
         except OSError as error:
-            raise NotReadableError(f"read {self._log.path} at {self._offset}: {error.strerror}") from error
+            raise NotReadableError(f"read {self._log.path!r} at {self._offset}: {error.strerror}") from error
         return filled
 
 

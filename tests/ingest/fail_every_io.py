@@ -11,6 +11,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -40,7 +41,8 @@ class Life(Yard):
     """A process's life on logs and a state that are there already."""
 
     def __init__(self, root: Path, **options: object) -> None:
-        self.root, self.logs, self.now, self.store = root, root / "logs", None, None
+        # A minute on: what changed a moment ago is opened once more, and how often that is would depend on the time.
+        self.root, self.logs, self.now, self.store = root, root / "logs", time.time() + 60, None
         self.schema, self.options = SCHEMA, options
         try:
             self.restart()

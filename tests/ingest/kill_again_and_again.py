@@ -19,43 +19,14 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+import zstandard
+from kill_points import POINTS, kill_at
 from log_yard import Yard, lines, once
 
-from streamtrain.dataset import chunks, ledger
-from streamtrain.dataset import store as store_module
-from streamtrain.dataset.keys import KeyIndex
 from streamtrain.dataset.store import Store
-from streamtrain.ingest import ingestor as ingestor_module
-from streamtrain.ingest.decode import Decoder
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor
-from streamtrain.ingest.pile import Pile
-from streamtrain.ingest.recognise import Recogniser
-from streamtrain.ingest.register import Register
 from streamtrain.ingest.schema import Schema
 
-# The commit path from opening to closing; each is killed before and after.
-POINTS = {
-    "connect": (store_module, "connect"),
-    "scan": (ingestor_module, "scan"),
-    "find the source": (Recogniser, "find"),
-    "decode": (Decoder, "decode_lines"),
-    "note the source": (Register, "put_source"),
-    "note the file": (Register, "put_file"),
-    "note what is gone": (Register, "put_absent"),
-    "take the pile": (Pile, "take"),
-    "collect changes": (Register, "changes"),
-    "commit": (Store, "commit"),
-    "tell duplicates": (KeyIndex, "fresh"),
-    "insert a chunk": (chunks, "insert"),
-    "merge chunks": (chunks, "merge_small"),
-    "delete chunks": (chunks, "delete"),
-    "write sources": (ledger, "write_sources"),
-    "write files": (ledger, "write_files"),
-    "write quarantine": (ledger, "write_quarantined"),
-    "add keys": (KeyIndex, "add"),
-    "checkpoint": (Store, "sync"),
-    "close": (Store, "close"),
-}
 library = ctypes.CDLL(None)
 preloaded = hasattr(library, "faulty_arm")
 if preloaded:
@@ -63,12 +34,17 @@ if preloaded:
 
 
 class Logs:
-    """What a log writer and a rotator do; `number` lines were written so far, the last perhaps without its end."""
+    """What a log writer and a rotator do; `number` lines were written so far, the last perhaps without its end.
+
+    Of the numbers in `destroyed` only a part was ever written, `lost_bytes` of it in all.
+    """
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
         self.folder, self.chance = folder, chance
         self.number = self.rotated = self.n_bad = 0
         self.rest = b""
+        self.destroyed: list[int] = []
+        self.lost_bytes = 0
 
     def step(self) -> None:
         live = self.folder / "app.log"
@@ -94,6 +70,25 @@ class Logs:
             file.write(self.rest)
         self.rest = b""
 
+    def begin_a_line(self) -> None:
+        """Append the beginning of a line that will never have its end."""
+        self.end_line()
+        data = lines(range(self.number, self.number + 2))
+        begun = data[: self.chance.randrange(len(data) // 2 + 1, len(data))]
+        with (self.folder / "app.log").open("ab") as file:
+            file.write(begun)
+        self.destroyed.append(self.number + 1)
+        self.lost_bytes += len(begun) - len(data) // 2
+        self.number += 2
+
+    def destroy(self) -> None:
+        """Truncate or delete the file in which it is."""
+        live = self.folder / "app.log"
+        if self.chance.random() < 0.5:
+            os.truncate(live, 0)
+        else:
+            live.unlink()
+
     def rotate(self, live: Path, by_copy: bool, compress: bool) -> None:
         self.rotated += 1
         rotated = self.folder / f"app.log.{self.rotated}"
@@ -103,30 +98,12 @@ class Logs:
         else:
             live.rename(rotated)
         if compress:
-            packed = gzip.compress(rotated.read_bytes(), 1)
-            with rotated.with_name(rotated.name + ".gz").open("wb", buffering=0) as file:
+            data, by_zstd = rotated.read_bytes(), self.chance.random() < 0.3
+            packed = zstandard.ZstdCompressor().compress(data) if by_zstd else gzip.compress(data, 1)
+            with rotated.with_name(rotated.name + (".zst" if by_zstd else ".gz")).open("wb", buffering=0) as file:
                 file.write(packed[: len(packed) // 2])
                 file.write(packed[len(packed) // 2 :])
             rotated.unlink()
-
-
-def kill_at(point: str, after: bool, times: int) -> None:
-    """Make this process end when it passes a point so many times."""
-    owner, name = POINTS[point]
-    original = getattr(owner, name)
-    left = times
-
-    def wrapped(*arguments, **named):
-        nonlocal left
-        left -= 1
-        if not left and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = original(*arguments, **named)
-        if left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(owner, name, wrapped)
 
 
 def live(root: Path, until: float | None) -> None:
@@ -141,6 +118,20 @@ def live(root: Path, until: float | None) -> None:
     store.close()
 
 
+def live_in_a_fork(root: Path) -> None:
+    """One life that nothing happens to."""
+    child = os.fork()
+    if not child:
+        try:
+            live(root, None)
+            os._exit(0)
+        except BaseException as error:  # noqa: BLE001 (a fork must not go on as its parent)
+            sys.stderr.write(f"clean life {error!r}\n")
+            os._exit(1)
+    if os.waitpid(child, 0)[1]:
+        raise SystemExit("a life that nothing happened to ended with an error")
+
+
 def main() -> None:
     root, chance, n_kills = Path(sys.argv[1]), random.Random(int(sys.argv[2])), int(sys.argv[3])
     yard = Yard(root)
@@ -153,6 +144,11 @@ def main() -> None:
     while killed.total() < n_kills:
         way = ways[lives % len(ways)]
         lives += 1
+        if chance.random() < 0.05:
+            # What was seen, and destroyed before it could be read: with exactly this the count must come out.
+            logs.begin_a_line()
+            live_in_a_fork(root)
+            logs.destroy()
         for _ in range(chance.randrange(1, 4) if way != "point" else 8):
             logs.step()
         point, after = points[lives // len(ways) % len(points)]
@@ -188,7 +184,7 @@ def main() -> None:
     held = yard.store.counts().n_total_ingested
     report = yard.run()
     seen = yard.seen()
-    expected = once(range(logs.number))
+    expected = once(range(logs.number)) - once(logs.destroyed)
     lost, doubled = (expected - seen).total(), (seen - expected).total()
     assert yard.run().lines == 0
     counts = yard.store.counts()
@@ -210,7 +206,9 @@ def main() -> None:
             "duplicates": counts.n_duplicates,
             "bad": [logs.n_bad, counts.n_quarantined],
             "pending": report.pending,
-            "lost_bytes": counts.lost_bytes,
+            "destroyed": len(logs.destroyed),
+            "destroyed_bytes": logs.lost_bytes,
+            "lost_bytes": [report.lost_bytes, counts.lost_bytes],
         },
         sys.stdout,
     )

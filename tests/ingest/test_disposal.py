@@ -206,6 +206,26 @@ def test_killed_at_every_step_nothing_is_lost_or_read_twice(shed, step):
         assert kept == lines(range(6))
 
 
+def test_what_can_not_be_put_back_keeps_nobody_from_starting(yard, monkeypatch, caplog):
+    """A directory that may not be written to any more is no reason to end, and to begin and end again for ever."""
+    source, target = yard.logs / "a.jsonl", yard.logs / ".a.jsonl.deleting~"
+    target.write_bytes(lines(range(3)))
+    ends = {"from": os.fsencode(source).hex(), "to": os.fsencode(target).hex()}
+    yard.store.set("moving", ends)
+    real = Path.rename
+
+    def refused(path, to):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "rename", refused)
+    Disposal(yard.store, yard.logs, None)
+    assert "can't be put back" in caplog.text
+    monkeypatch.setattr(Path, "rename", real)
+    Disposal(yard.store, yard.logs, None)
+    assert yard.run().samples == 3
+    assert yard.store.get("moving") is None
+
+
 def test_to_another_file_system(yard, tmp_path):
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == yard.logs.stat().st_dev:

@@ -8,17 +8,21 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
 import pytest
+import zstandard
 from log_yard import line, lines
 from simulated_logs import write_config
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-ODD_NAME = "odd\n\x1b[31mname\x1b]0;title\x07\x9b31m[bold].jsonl"
+ODD_NAME = "odd\n\x1b[31mname\x1b]0;title\x07\x9b31m\x7f[bold].jsonl"
 MEMORY_MB = 300
+CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")  # of either kind, in any encoding that is shown
+ODD_ONES = re.compile(rb"(?:fifo|closed|shut) odd")
 
 # What may stand in a line, and how the reason begins; None where it is a sample.
 GOOD = line(0)[:-2]
@@ -67,8 +71,18 @@ def make(logs: Path, secret: Path) -> None:
     (logs / ODD_NAME).write_bytes(lines(range(210, 220)) + b"\x1b[31mno JSON \x9b\x07\n")
     (logs / os.fsdecode(b"not\xffutf8.jsonl")).write_bytes(lines(range(220, 230)))
     (logs / "lines.jsonl").write_bytes(b"".join(text + b"\n" for text, _ in LINES))
-    keys = b"".join(b',"key%d":%d' % (key, key) for key in range(1_000_000))
-    (logs / "keys.jsonl").write_bytes(GOOD + keys + b"}\n" + lines(range(230, 240)))
+    keys = GOOD + b"".join(b',"key%d":%d' % (key, key) for key in range(1_000_000)) + b"}\n"
+    (logs / "keys.jsonl").write_bytes(keys + lines(range(230, 240)))
+    wide = logs.with_name("wide")
+    wide.mkdir()
+    (wide / "keys.jsonl").write_bytes(keys + line(1)[:-2] + b', "similarity_score": 1e999' + keys[len(GOOD) :])
+    # The same odd name on what is refused, and on what is quarantined as a whole.
+    os.mkfifo(logs / f"fifo {ODD_NAME}")
+    (logs / f"closed {ODD_NAME}").write_bytes(lines(range(810, 820)))
+    (logs / f"closed {ODD_NAME}").chmod(0)
+    (logs / f"damaged {ODD_NAME}").write_bytes(b"\x1f\x8b" + os.urandom(5000))
+    (logs / f"foreign {ODD_NAME}").write_bytes(b"PK\x03\x04")
+    (logs / f"shut {ODD_NAME}").mkdir(mode=0)
     os.mkfifo(logs / "fifo.log")
     with socket.socket(socket.AF_UNIX) as one:
         # The path of a socket may not be long.
@@ -92,6 +106,9 @@ def make(logs: Path, secret: Path) -> None:
         file.truncate(5 << 30)
     (logs / "zeros.jsonl.gz").write_bytes(bomb(512 << 20, b"\0"))
     (logs / "blank.jsonl.gz").write_bytes(bomb(64 << 20, b"\n"))
+    packer = zstandard.ZstdCompressor(level=1).compressobj()
+    zeros = bytes(1 << 20)
+    (logs / "zeros.jsonl.zst").write_bytes(b"".join(packer.compress(zeros) for _ in range(512)) + packer.flush())
     (logs / "half.jsonl.gz").write_bytes(gzip.compress(lines(range(600, 700)))[:100])
     (logs / "not.jsonl.gz").write_bytes(b"\x1f\x8b" + os.urandom(5000))
     (logs / "empty.jsonl").write_bytes(b"")
@@ -114,7 +131,8 @@ def hostile(tmp_path_factory):
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-4000:]
     yield root, config, json.loads(ended.stdout)
-    (root / "logs" / "shut").chmod(0o700)
+    for path in (root / "logs").glob("shut*"):
+        path.chmod(0o700)
     shutil.rmtree(root)
 
 
@@ -124,6 +142,7 @@ def test_what_is_good_is_read_within_one_scan(hostile):
     assert report["seen"] == [*range(100), *range(200, 240), *range(501, 507)]
     assert report["most"] == 1
     assert report["again"] == 0
+    assert report["wide"] == [1, 1]
 
 
 @pytest.mark.slow
@@ -137,7 +156,10 @@ def test_each_bad_line_is_in_quarantine_with_its_reason(hostile):
         offset += len(text) + 1
     of = {name: reason for name, _, reason in report["quarantine"]}
     assert of["keys.jsonl"] == of["sparse.log"] == "longer than 1048576 bytes"
-    assert "longer than" in of["zeros.jsonl.gz"] or "swells" in of["zeros.jsonl.gz"]
+    for name in ("zeros.jsonl.gz", "zeros.jsonl.zst"):
+        assert "longer than" in of[name] or "swells" in of[name]
+    assert "gzip is damaged" in of[f"damaged {ODD_NAME}"]
+    assert "this is zip" in of[f"foreign {ODD_NAME}"]
     assert "gzip is damaged" in of["not.jsonl.gz"]
     assert report["longest"] <= 4096
 
@@ -146,11 +168,12 @@ def test_each_bad_line_is_in_quarantine_with_its_reason(hostile):
 def test_what_is_no_log_is_left_alone(hostile):
     _, _, report = hostile
     refused = report["refused"]
-    specials = {"fifo.log", "socket.log", "link.jsonl", "loop.jsonl"} | ({"device.log"} if os.geteuid() == 0 else set())
+    specials = {"fifo.log", f"fifo {ODD_NAME}", "socket.log", "link.jsonl", "loop.jsonl"}
+    specials |= {"device.log"} if os.geteuid() == 0 else set()
     assert {name: refused.get(name) for name in specials} == dict.fromkeys(specials, "not a regular file")
-    assert "Permission denied" in refused["closed.jsonl"]
-    assert "Permission denied" in refused["shut"]
-    assert set(refused) == specials | {"closed.jsonl", "shut"}
+    closed = {"closed.jsonl", "shut", f"closed {ODD_NAME}", f"shut {ODD_NAME}"}
+    assert all("Permission denied" in refused[name] for name in closed)
+    assert set(refused) == specials | closed
 
 
 @pytest.mark.slow
@@ -168,20 +191,60 @@ def test_nothing_outside_is_opened_and_memory_stays_small(hostile):
     assert not any(re.search("secret|elsewhere|around/|link", path) for path in report["opened"])
 
 
+def command(config, *words):
+    return [sys.executable, str(HERE.parent / "ordinary_user.py"), *words, "--config", str(config)]
+
+
 @pytest.mark.slow
 def test_names_and_lines_are_shown_escaped(hostile):
+    """In tables, in JSON, one by one, and where it is said what was left alone."""
     root, config, _ = hostile
     (root / "state").mkdir(exist_ok=True)
     for path in root.glob("state.db*"):
         path.rename(root / "state" / path.name)
-    for command in (["quarantine", "list", "--limit", "1000"], ["quarantine", "list", "--json"], ["status"]):
-        ended = subprocess.run(
-            [sys.executable, "-m", "streamtrain", *command, "--config", str(config)],
-            cwd=REPOSITORY,
-            env=os.environ | {"COLUMNS": "400"},
-            capture_output=True,
-            check=False,
-        )
-        shown = ended.stdout + ended.stderr
-        assert ended.returncode == 0, shown[-2000:]
-        assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", shown), command
+    environment = os.environ | {"COLUMNS": "400", "PYTHONPATH": str(REPOSITORY)}
+    shown = {}
+    for words in (
+        ["ingest"],
+        ["ingest", "--json"],
+        ["quarantine", "list", "--limit", "1000"],
+        ["quarantine", "list", "--limit", "1000", "--json"],
+        ["status"],
+        ["status", "--json"],
+    ):
+        ended = subprocess.run(command(config, *words), cwd=root, env=environment, capture_output=True, check=False)
+        shown[" ".join(words)] = ended.stdout + ended.stderr
+        assert ended.returncode == 0, (words, shown[" ".join(words)][-2000:])
+    rows = json.loads(shown["quarantine list --limit 1000 --json"])
+    (number,) = (row["id"] for row in rows if "/damaged odd" in row["path"])
+    for more in ([], ["--json"]):
+        words = ["quarantine", "show", str(number), *more]
+        ended = subprocess.run(command(config, *words), cwd=root, env=environment, capture_output=True, check=True)
+        shown[" ".join(words)] = ended.stdout
+    for words, text in shown.items():
+        assert not CONTROL.search(text), words
+        assert (b"]0;title" in text) == (not words.startswith("status")), words
+    assert {b"fifo odd", b"closed odd", b"shut odd"} <= set(ODD_ONES.findall(shown["ingest"]))
+
+
+@pytest.mark.slow
+def test_names_are_escaped_in_the_daemons_log(hostile):
+    root, _, _ = hostile
+    config = write_config(root, "trigger: {min_samples: 100000}\n")
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with (root / "err").open("wb") as err:
+        process = subprocess.Popen(command(config, "run"), stderr=err, stdout=err, cwd=root, env=environment)
+    try:
+        deadline = time.monotonic() + 180
+        while b"shut odd" not in (root / "err").read_bytes():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.terminate()
+        process.wait(120)
+    finally:
+        process.kill()
+        process.wait()
+    told = (root / "err").read_bytes()
+    assert not CONTROL.search(told)
+    assert {b"fifo odd", b"closed odd", b"shut odd"} <= set(ODD_ONES.findall(told))
