@@ -19,6 +19,7 @@ from typing import NamedTuple
 from numpy.typing import ArrayLike
 
 from streamtrain.model.seal import VersionError
+from streamtrain.model.signature import PublicKey, read_public_key
 from streamtrain.router.load import load_version
 from streamtrain.router.scorer import Model
 from streamtrain.types import F64
@@ -71,11 +72,13 @@ class Router:
         Most uncertainty at which the lightweight model is used.
     poll_interval_s : float or None
         How often the background thread looks at ``current``; None starts no thread, then `poll` is yours to call.
+    public_key : path or PublicKey, optional
+        If given, versions that are not signed by it are refused as damaged ones are.
 
     Raises
     ------
     ValueError
-        If an argument is out of its range.
+        If an argument is out of its range, or the public key cannot be used.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Router:
         threshold: float = 0.85,
         max_uncertainty: float = 0.15,
         poll_interval_s: float | None = 0.02,
+        public_key: PublicKey | str | os.PathLike[str] | None = None,
     ) -> None:
         for name, value in (("threshold", threshold), ("max_uncertainty", max_uncertainty)):
             if not 0.0 <= value <= 1.0:
@@ -96,6 +100,9 @@ class Router:
         self._threshold = threshold
         self._max_uncertainty = max_uncertainty
         self._poll_interval_s = poll_interval_s
+        self._public_key = (
+            public_key if public_key is None or isinstance(public_key, PublicKey) else read_public_key(public_key)
+        )
         self._model: Model | None = None
         self._serving: str | None = None
         self._target: str | None = None
@@ -245,7 +252,7 @@ class Router:
                 self._settle(target, self._failures[target])
                 return False
             try:
-                model = load_version(self._models_dir / target, Path(target).name)
+                model = load_version(self._models_dir / target, Path(target).name, self._public_key)
             except VersionError as error:
                 if self._read_current() != target:
                     continue

@@ -207,7 +207,10 @@ def test_a_damaged_version_is_refused_and_the_current_one_stays(registry, models
     with pytest.raises(VersionError, match=file):
         registry.rollback()
     assert registry.current() == second
-    assert len(registry.receipts.read()) == 2
+    assert [r.get("outcome") for r in registry.receipts.read()] == ["published", "published", "failed"]
+    refused = registry.receipts.read()[-1]
+    assert (refused["event"], refused["version"], refused["previous"]) == ("rollback", first, second)
+    assert file in refused["reason"]
     info = registry.versions()[0]
     assert (info.damage is not None) == (file == "manifest.json")
 
