@@ -159,9 +159,9 @@ def status(config_file: Path, as_json: bool) -> None:
 def versions(config_file: Path, as_json: bool) -> None:
     """List the published versions."""
     from streamtrain.config import load
-    from streamtrain.publish.catalog import Catalog
+    from streamtrain.outlet import catalog
 
-    found = Catalog(load(config_file).models.directory).versions()
+    found = catalog(load(config_file)).versions()
     if as_json:
         _print_json([asdict(version) for version in found])
         return
@@ -172,10 +172,12 @@ def versions(config_file: Path, as_json: bool) -> None:
 
 def _change(config_file: Path, change: Callable[[Any], str]) -> None:
     from streamtrain.config import load
-    from streamtrain.publish.registry import Registry
+    from streamtrain.outlet import Outlet
 
-    config = load(config_file)
-    click.echo(change(Registry(config.models.directory, keep=config.models.keep)))
+    outlet = Outlet(load(config_file), publishing=False)
+    with _stoppable() as stopped:
+        click.echo(change(outlet.registry))
+        outlet.announcer.drain(stopped)
 
 
 @cli.command()
@@ -247,18 +249,33 @@ def warmup(config_file: Path) -> None:
 
 @cli.command()
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
-def score(model: Path) -> None:
+@click.option(
+    "--public-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Refuse what it did not sign."
+)
+def score(model: Path, public_key: Path | None) -> None:
     """Read feature vectors as JSON lines and write a score for each.
 
     MODEL is a models directory, a version's directory or a model file. A line is an array of features, or an object
     with every feature by name. A line that can't be scored gives {"error": …}, and exit code 1 at the end.
     """
+    from streamtrain.model.signature import read_public_key
     from streamtrain.router.lines import score_lines
     from streamtrain.router.load import load
 
-    failed = score_lines(load(model), sys.stdin.buffer, sys.stdout)
+    loaded = load(model, None if public_key is None else read_public_key(public_key))
+    failed = score_lines(loaded, sys.stdin.buffer, sys.stdout)
     if failed:
         sys.exit(1)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def keygen(file: Path) -> None:
+    """Make a key that signs versions (publish.signing_key): FILE, and FILE.pub for the routers."""
+    from streamtrain.publish.signing import generate
+
+    public_file = generate(file)
+    click.echo(f"private key: {file} (for the trainer alone)\npublic key: {public_file} (for routers)")
 
 
 @cli.group()
@@ -354,7 +371,9 @@ def _learn(cycle: Any, stopped: Callable[[], bool]) -> Any:
     from streamtrain.cycle import Interrupted
 
     try:
-        return cycle.learn(stopped)
+        decision = cycle.learn(stopped)
+        cycle.announcer.drain(stopped)
+        return decision
     except Interrupted as reason:
         click.echo(f"streamtrain: {reason}", err=True)
         raise click.Abort from reason

@@ -24,8 +24,9 @@ ALLOWED = {
     "config": {"ingest.schema"},
     "intake": {"types", "reading", "config", "ingest", "dataset", "train.presets"},
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
+    "outlet": {"types", "config", "model", "publish"},
     "cycle": {
-        *("types", "config", "intake", "lessons"),
+        *("types", "config", "intake", "lessons", "outlet"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
     "ops": {"types", "reading", "config", "intake", "ingest", "dataset", "publish"},
@@ -46,7 +47,16 @@ ALLOWED = {
     "showcase": set(),
 }
 # The compiler must never be loaded by what reads logs or serves.
-WITHOUT_NUMBA = ["router.router", "router.load", "router.lines", "intake", "ops.status", "publish.registry", "cli"]
+WITHOUT_NUMBA = [
+    "router.router",
+    "router.load",
+    "router.lines",
+    "intake",
+    "ops.status",
+    "publish.registry",
+    "outlet",
+    "cli",
+]
 
 
 def modules() -> list[Path]:

@@ -29,7 +29,7 @@ class Receipts:
         self._file = file
 
     def append(self, receipt: Mapping[str, object]) -> None:
-        """Add a receipt as one line, by one write, and flush it to the disk.
+        """Add a receipt as one line, by one write, and flush it to the disk. Only for the holder of the write lock.
 
         A line torn by a crash or a full disk is closed first, so that it costs itself and nothing after it.
 
