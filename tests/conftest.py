@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+TINY_DANCER = "@ruvector/tiny-dancer@0.1.22"
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 # The float64 oracle and the hand-driven kernel lie beside this file; appended, so that they hide nothing.
@@ -65,3 +68,25 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         unavailable("no shared routing outcomes at ../shared/data")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_dancer_folder(unavailable):
+    """A folder in which Node finds the released Tiny Dancer, installed by npm once and kept."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            unavailable(f"{program} is not installed: the released Tiny Dancer cannot be run")
+    folder = REPOSITORY / ".cache" / "npm" / TINY_DANCER.replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "installed").exists():
+            done = subprocess.run(
+                ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", folder, TINY_DANCER],
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                unavailable(f"npm could not install {TINY_DANCER}: {done.stderr[-500:]}")
+            (folder / "installed").touch()
+    return folder
