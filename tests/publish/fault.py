@@ -16,9 +16,13 @@ CALLS = {"open", "os.mkdir", "os.rename", "os.symlink", "os.remove", "os.rmdir",
 
 
 class Fault:
-    """Breaks the nth call. Kind: KILL, an error's name, or that with ``+``: every call from the nth on fails."""
+    """Breaks the nth call. Kind: KILL, an error's name, or that with ``+``: every call from the nth on fails.
 
-    def __init__(self, nth: int, kind: str) -> None:
+    With an `action`, that is done before the nth call instead, and the call itself goes on.
+    """
+
+    def __init__(self, nth: int, kind: str, action: Callable[[], None] | None = None) -> None:
+        self.action = action
         self.left = nth
         self.kind = kind.removesuffix("+")
         self.lasting = kind.endswith("+")
@@ -33,6 +37,9 @@ class Fault:
             return
         self.struck = True
         self.armed = self.lasting
+        if self.action is not None:
+            self.action()
+            return
         if self.kind == "KILL":
             os.kill(os.getpid(), signal.SIGKILL)
         code = getattr(errno, self.kind)
