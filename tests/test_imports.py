@@ -126,3 +126,8 @@ def test_the_compiler_is_not_loaded(module):
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, streamtrain; sys.exit(bool({'numpy', 'numba', 'msgspec', 'yaml'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_serving_loads_neither_signatures_nor_the_network_before_they_are_needed():
+    code = "import sys, streamtrain.router.router; sys.exit(bool({'cryptography', 'ssl', 'http'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

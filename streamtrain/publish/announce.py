@@ -179,7 +179,12 @@ class _Worker:
             if self._thread is None:
                 # A daemon thread: looking up a host's name has no time limit, and must not keep us from ending.
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError as error:
+                    # No more threads, no more memory: what was published stays published.
+                    self._thread = None
+                    _LOG.warning("%s: not told of %s %s yet: %s", self._name, change.event, change.version, error)
 
     def join(self, until: float) -> None:
         with self._lock:

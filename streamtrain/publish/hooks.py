@@ -105,21 +105,23 @@ def run(
         )
     except (OSError, ValueError) as error:
         return Finished(f"it could not be started: {error}", "")
+    tail, failure = _Tail(process), None
     try:
-        tail = _Tail(process)
-        late = not tail.follow(deadline)
-        if late:
+        if not tail.follow(deadline):
+            failure = "it did not end within its time limit and was killed"
             _signal(process, signal.SIGTERM)
             ends_at = time.monotonic() + _PEACE_S
             tail.follow(lambda: ends_at)
+    except OSError as error:
+        failure = f"it was killed, because it could not be watched: {error}"
     finally:
         # Before it is waited for: until then its number cannot become another group's.
         _signal(process, signal.SIGKILL)
         code = process.wait()
         if process.stdout is not None:
             process.stdout.close()
-    if late:
-        return Finished("it did not end within its time limit and was killed", tail.text())
+    if failure is not None:
+        return Finished(failure, tail.text())
     if code < 0:
         return Finished(f"it was killed by signal {-code}", tail.text())
     return Finished(f"it ended with exit code {code}" if code else None, tail.text())

@@ -169,4 +169,4 @@ def _user() -> Receipt:
     except KeyError:
         name = str(uid)
     caller = os.environ.get("SUDO_USER")
-    return {"user": name, "uid": uid} | ({"sudo_user": caller} if caller else {})
+    return {"user": name, "uid": uid} | ({"sudo_user": caller[:256]} if caller else {})

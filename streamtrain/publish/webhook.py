@@ -203,7 +203,7 @@ def deliver(
         }
         try:
             status = _post(webhook.url, body, headers, timeout_s)
-        except (OSError, HTTPException, UnicodeError) as error:
+        except (OSError, HTTPException, UnicodeError, RuntimeError) as error:
             # Some have no words, and those of HTTPException may quote what the other side sent.
             why = str(error) if isinstance(error, OSError) and str(error) else type(error).__name__
             continue

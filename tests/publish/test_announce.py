@@ -82,6 +82,22 @@ def test_telling_never_waits_and_the_oldest_gives_way(tmp_path, caplog):
     assert caplog.text.count("too slow, not told of publish") == 3
 
 
+def test_no_more_threads_is_a_warning_and_the_next_change_tells_of_both(tmp_path, caplog, monkeypatch):
+    file = tmp_path / "told"
+    announcer = Announcer([appending(file)])
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        announcer.tell(change(1, tmp_path))
+    assert "not told of publish v1 yet: can't start new thread" in caplog.text
+    announcer.tell(change(2, tmp_path))
+    announcer.drain()
+    assert file.read_text() == "publishv1\npublishv2\n"
+
+
 def test_stopping_gives_a_running_hook_its_grace_and_no_more(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(announce, "STOP_GRACE_S", 0.2)
     announcer = Announcer([waiting(tmp_path / "started"), ["true"]])

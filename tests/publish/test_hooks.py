@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -116,6 +117,15 @@ time.sleep(600)
     leader, child = map(int, (tmp_path / "pids").read_text().split())
     assert not Path(f"/proc/{leader}").exists()
     assert gone(child)
+
+
+def test_one_that_cannot_be_watched_is_not_left_running(tmp_path, monkeypatch):
+    def refuse(pid):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    ended = finished(python(f"open({str(tmp_path / 'never')!r}, 'w'); import time; time.sleep(600)"))
+    assert "could not be watched: [Errno 24] Too many open files" in (ended.failure or "")
 
 
 def test_sigterm_comes_first(tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import random
 import stat
 from pathlib import Path
 
@@ -256,6 +257,24 @@ def test_retention_keeps_the_newest_the_current_its_previous_and_the_pinned(regi
         registry.unpin(pinned)
     with pytest.raises(PublishError, match="has no version"):
         registry.pin(pinned)
+
+
+def test_a_reader_has_until_the_next_publish_at_least(models):
+    """Whatever the order: what was current before a change is still there after it, even with the least kept."""
+    chance = random.Random(5)
+    with Registry(models, keep=2) as registry:
+        publish(registry)
+        for seed in range(60):
+            before = registry.current()
+            action = chance.random()
+            if action < 0.5:
+                publish(registry, seed)
+            elif action < 0.8 or registry.version_before(before) is None:
+                registry.promote(chance.choice(registry.names()))
+            else:
+                registry.rollback()
+            assert before in registry.names()
+        assert len(registry.names()) <= 4
 
 
 def test_retention_spares_what_the_caller_protects(registry):
