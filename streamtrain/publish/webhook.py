@@ -12,6 +12,7 @@ import hmac
 import json
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -224,6 +225,7 @@ def _post(url: str, body: bytes, headers: dict[str, str], timeout_s: float) -> i
     host = parts.hostname or ""
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     connection = HTTPConnection(host, port)
+    deadline = time.monotonic() + timeout_s
     raw = socket.create_connection((host, port), timeout=timeout_s)
     # A socket's own time-out begins anew with every byte that drips in; this one ends the whole try.
     line = raw.dup()
@@ -236,7 +238,7 @@ def _post(url: str, body: bytes, headers: dict[str, str], timeout_s: float) -> i
         except OSError:
             return  # it is closed already
 
-    timer = threading.Timer(timeout_s, end)
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), end)
     timer.daemon = True
     timer.start()
     try:
