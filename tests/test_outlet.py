@@ -112,6 +112,7 @@ def test_once_tells_and_signs_and_shows_no_secret(tmp_path):
         assert "my-token" not in shown
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_stopped_while_a_hook_hangs_ends_and_so_does_the_hook(tmp_path, daemon):
     file = tmp_path / "told"
     config = write_config(tmp_path, f"publish: {{hooks: [{hook(file, 'time.sleep(3000)')}], hook_timeout: 1h}}\n")
@@ -124,6 +125,7 @@ def test_a_daemon_that_is_stopped_while_a_hook_hangs_ends_and_so_does_the_hook(t
     assert "was killed" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_the_daemon_goes_on_while_hooks_and_webhooks_hang_and_a_person_steps_back(tmp_path, daemon, monkeypatch):
     file = tmp_path / "told"
     with serving("hang") as server:
