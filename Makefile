@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: demo test test-fast soak fuzz lint types bench bench-ingest bench-swaps clean help
+.PHONY: demo test test-fast soak soak-publish fuzz lint types bench bench-ingest bench-swaps clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -44,6 +44,9 @@ test-fast: $(VENV)/dev.stamp ## the quicker ones, some two minutes, for the hand
 
 soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for another number)
 	STREAMTRAIN_KILLS=$(or $(KILLS),10000) $(BIN)/pytest tests/ingest/test_soak.py -v -rP
+
+soak-publish: $(VENV)/dev.stamp ## kill the publisher through 10,000 publishes and rollbacks (N=N for another number)
+	STREAMTRAIN_PUBLISHES=$(or $(N),10000) $(BIN)/pytest tests/publish/test_soak.py -v -rP
 
 fuzz: $(VENV)/dev.stamp ## anything at all as lines, files, gzip, state and published versions, five minutes for either
 	STREAMTRAIN_FUZZ_SECONDS=$(or $(SECONDS_EACH),75) $(BIN)/pytest tests/fuzz -v -p no:cacheprovider

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +18,9 @@ from streamtrain.model.forward import probabilities
 from streamtrain.model.quantize import dequantize, quantize
 from streamtrain.model.seal import FILE_LIMIT_BYTES
 from streamtrain.model.tensors import TensorFileError
+from streamtrain.outlet import Outlet
 from streamtrain.publish.artifact import build
 from streamtrain.publish.errors import PublishError
-from streamtrain.publish.registry import Registry
 from streamtrain.types import F32, Candidate, Decision, FastGRNNConfig, Params, Scaling
 
 _INPUT_WEIGHTS = ("w_reset", "w_update", "w_candidate")
@@ -48,7 +50,9 @@ class Adopted:
     other_shape: tuple[str, ...]
 
 
-def adopt(config: Config, file: Path, *, unscaled: bool = False) -> Adopted:
+def adopt(
+    config: Config, file: Path, *, unscaled: bool = False, should_stop: Callable[[], bool] = lambda: False
+) -> Adopted:
     """Make a ``fastgrnn.safetensors`` the current version, without a gate.
 
     Parameters
@@ -59,6 +63,8 @@ def adopt(config: Config, file: Path, *, unscaled: bool = False) -> Adopted:
     unscaled : bool
         The file takes the plain columns of the log. Otherwise it takes what the router feeds it: the columns times
         ``router.input_scale``, if that is set.
+    should_stop : callable
+        Asked while those who are to be told of the version are told.
 
     Returns
     -------
@@ -98,8 +104,11 @@ def adopt(config: Config, file: Path, *, unscaled: bool = False) -> Adopted:
     int8_error = _difference(shape, params, dequantize(quantized))
     decision = Decision("published", None, f"imported from {file.name} (SHA-256 {sha256}); not judged")
     details = {"origin": "imported", "imported": origin, "int8_error": int8_error}
-    with Registry(config.models.directory, keep=config.models.keep) as registry:
+    with closing(Outlet(config)) as outlet:
+        registry = outlet.registry
+        registry.acquire()
         version = registry.publish(registry.stage(files), decision, details=details)
+        outlet.announcer.drain(should_stop)
     wanted = config.model
     other = [key for key in ("hidden_dim", "nu", "zeta") if getattr(shape, key) != getattr(wanted, key)]
     return Adopted(version, sha256, int8_error, tuple(f"{key}: {getattr(shape, key)}" for key in other))

@@ -26,8 +26,9 @@ from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
 from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.model.quantize import quantize
+from streamtrain.outlet import Outlet
 from streamtrain.publish.artifact import Champion, build, load_candidate
-from streamtrain.publish.registry import PublishError, Registry, VersionError
+from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.types import (
@@ -74,6 +75,8 @@ class Cycle:
     ------
     StoreError
         If the state database cannot be opened.
+    KeyFileError
+        If the signing key or the secret of a webhook cannot be used.
     """
 
     def __init__(
@@ -85,8 +88,9 @@ class Cycle:
         self.config = config
         self._clock = clock
         self._say = on_progress
+        outlet = Outlet(config, clock)
+        self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
-        self.registry = Registry(config.models.directory, keep=config.models.keep, clock=clock)
         self._lessons = Lessons(self.intake)
 
     @property
@@ -95,9 +99,10 @@ class Cycle:
         return self.intake.store
 
     def close(self) -> None:
-        """Give the database and the models directory back."""
+        """Give the database and the models directory back, and stop telling of changes."""
         self.intake.close()
         self.registry.close()
+        self.announcer.close()
 
     def __enter__(self) -> Cycle:
         return self
@@ -216,7 +221,7 @@ class Cycle:
         if current is None:
             return None
         try:
-            champion = load_candidate(self.registry.path(current))
+            champion = load_candidate(self.registry.path(current), self.registry.public_key)
         except (PublishError, VersionError, OSError) as error:
             _LOG.warning("training can't go on from the current version: %s", error)
             return None
@@ -239,7 +244,7 @@ class Cycle:
             parent=champion.version if champion is not None and tuned else None,
             seed=best.recipe.seed,
             inputs=self.store.input_ranges(),
-            settings=to_dict(self.config) | {"trained_with": asdict(best.recipe.training)},
+            settings=_settings(self.config) | {"trained_with": asdict(best.recipe.training)},
             sequence_length=self.config.model.sequence_length,
         )
 
@@ -283,6 +288,11 @@ class Cycle:
 
 class Interrupted(Exception):  # noqa: N818 - not a fault
     """A cycle was asked to stop before it came to a decision."""
+
+
+def _settings(config: Config) -> dict[str, object]:
+    """Leave out of the manifest what trains nothing: addresses of webhooks may hold tokens."""
+    return {name: section for name, section in to_dict(config).items() if name != "publish"}
 
 
 def _counts(splits: Splits) -> Counts:

@@ -66,3 +66,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         unavailable("no shared routing outcomes at ../shared/data")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_dancer_folder(unavailable):
+    """A folder in which Node finds the released Tiny Dancer, installed by npm once and kept."""
+    from npm_folder import TINY_DANCER, npm_folder
+
+    return npm_folder(unavailable, TINY_DANCER)

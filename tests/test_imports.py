@@ -23,12 +23,13 @@ ALLOWED = {
     "router": {"types", "model"},
     "export": {"types", "model", "router.load"},
     "config": {"ingest.schema"},
-    "adoption": {"types", "config", "model", "publish"},
+    "adoption": {"types", "config", "model", "publish", "outlet"},
     "intake": {"types", "reading", "config", "ingest", "dataset", "train.presets"},
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "answers": {"types", "dataset", "router"},
+    "outlet": {"types", "config", "model", "publish"},
     "cycle": {
-        *("types", "config", "intake", "lessons", "answers"),
+        *("types", "config", "intake", "lessons", "answers", "outlet"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
     "ops": {"types", "reading", "config", "intake", "ingest", "dataset", "publish"},
@@ -50,7 +51,7 @@ ALLOWED = {
 }
 # The compiler must never be loaded by what reads logs or serves.
 WITHOUT_NUMBA = [
-    *("router.router", "router.load", "router.lines", "intake", "ops.status", "publish.registry", "cli"),
+    *("router.router", "router.load", "router.lines", "intake", "ops.status", "publish.registry", "outlet", "cli"),
     *("adoption", "export.source", "export.onnx_graph", "export.c_header"),
 ]
 
@@ -121,4 +122,9 @@ def test_the_compiler_is_not_loaded(module):
 
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, streamtrain; sys.exit(bool({'numpy', 'numba', 'msgspec', 'yaml'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_serving_loads_neither_signatures_nor_the_network_before_they_are_needed():
+    code = "import sys, streamtrain.router.router; sys.exit(bool({'cryptography', 'ssl', 'http'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -49,7 +49,7 @@ def main() -> NoReturn:
 for _command in (
     *(service.run, service.status, service.check, service.warmup, service.demo),
     *(passes.once, passes.ingest, passes.train),
-    *(registry.versions, registry.rollback, registry.promote, registry.pin, registry.unpin),
+    *(registry.versions, registry.rollback, registry.promote, registry.pin, registry.unpin, registry.keygen),
     *(serving.score, serving.export, quarantine.quarantine),
 ):
     cli.add_command(_command)

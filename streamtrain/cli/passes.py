@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from streamtrain.cli.options import CONFIG, JSON, print_json
+from streamtrain.cli.options import CONFIG, JSON, print_json, stoppable
 
 
 @click.command()
@@ -25,7 +22,7 @@ def once(config_file: Path, as_json: bool) -> None:
     from streamtrain.cycle import Cycle
     from streamtrain.ops.tables import print_left_out
 
-    with _stoppable() as stopped, Cycle(load(config_file)) as cycle:
+    with stoppable() as stopped, Cycle(load(config_file)) as cycle:
         ingested = cycle.ingest(stopped)
         print_left_out(ingested, cycle.store.quarantine(1000))
         sizes = cycle.intake.splits().sizes
@@ -42,7 +39,7 @@ def ingest(config_file: Path, as_json: bool) -> None:
     from streamtrain.intake import Intake
     from streamtrain.ops.tables import print_left_out
 
-    with _stoppable() as stopped, Intake(load(config_file)) as intake:
+    with stoppable() as stopped, Intake(load(config_file)) as intake:
         report = intake.ingest(stopped)
         print_left_out(report, intake.store.quarantine(1000))
         sizes = intake.splits().sizes
@@ -70,7 +67,7 @@ def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, as_jso
             models=replace(base.models, directory=models),
             dataset=replace(base.dataset, window=2**31 - 1, max_age_s=None),
         )
-        with _stoppable() as stopped, Cycle(config) as cycle:
+        with stoppable() as stopped, Cycle(config) as cycle:
             cycle.registry.acquire()
             ingested = cycle.intake.ingest_files(logs)
             print_left_out(ingested, cycle.store.quarantine(1000))
@@ -81,28 +78,13 @@ def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, as_jso
     _show_pass(ingested, sizes, _decision(decision), as_json)
 
 
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """Let the first SIGINT or SIGTERM end a long command in good order, and the next one at once."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        asked.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _learn(cycle: Any, stopped: Callable[[], bool]) -> Any:
     from streamtrain.cycle import Interrupted
 
     try:
-        return cycle.learn(stopped)
+        decision = cycle.learn(stopped)
+        cycle.announcer.drain(stopped)
+        return decision
     except Interrupted as reason:
         click.echo(f"streamtrain: {reason}", err=True)
         raise click.Abort from reason

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from streamtrain.cli.options import CONFIG, JSON, print_json
+from streamtrain.cli.options import CONFIG, JSON, print_json, stoppable
 
 
 @click.command()
@@ -18,9 +18,9 @@ from streamtrain.cli.options import CONFIG, JSON, print_json
 def versions(config_file: Path, as_json: bool) -> None:
     """List the published versions."""
     from streamtrain.config import load
-    from streamtrain.publish.catalog import Catalog
+    from streamtrain.outlet import catalog
 
-    found = Catalog(load(config_file).models.directory).versions()
+    found = catalog(load(config_file)).versions()
     if as_json:
         print_json([asdict(version) for version in found])
         return
@@ -31,10 +31,12 @@ def versions(config_file: Path, as_json: bool) -> None:
 
 def _change(config_file: Path, change: Callable[[Any], str]) -> None:
     from streamtrain.config import load
-    from streamtrain.publish.registry import Registry
+    from streamtrain.outlet import Outlet
 
-    config = load(config_file)
-    click.echo(change(Registry(config.models.directory, keep=config.models.keep)))
+    outlet = Outlet(load(config_file), publishing=False)
+    with stoppable() as stopped:
+        click.echo(change(outlet.registry))
+        outlet.announcer.drain(stopped)
 
 
 @click.command()
@@ -67,7 +69,8 @@ def promote(config_file: Path, version: str | None, file: Path | None, unscaled:
     from streamtrain.adoption import adopt
     from streamtrain.config import load
 
-    adopted = adopt(load(config_file), file, unscaled=unscaled)
+    with stoppable() as stopped:
+        adopted = adopt(load(config_file), file, unscaled=unscaled, should_stop=stopped)
     click.echo(f"serving {adopted.version}, imported from {file} (SHA-256 {adopted.sha256})")
     click.echo(f"rounding its weights to INT8 moves its confidence by at most {adopted.int8_error:.2g}")
     if adopted.other_shape:
@@ -88,3 +91,13 @@ def pin(config_file: Path, version: str) -> None:
 def unpin(config_file: Path, version: str) -> None:
     """Let retention have a pinned version again."""
     _change(config_file, lambda registry: registry.unpin(version) or f"unpinned {version}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def keygen(file: Path) -> None:
+    """Make a key that signs versions (publish.signing_key): FILE, and FILE.pub for the routers."""
+    from streamtrain.publish.signing import generate
+
+    public_file = generate(file)
+    click.echo(f"private key: {file} (for the trainer alone)\npublic key: {public_file} (for routers)")

@@ -10,16 +10,21 @@ import click
 
 @click.command()
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
-def score(model: Path) -> None:
+@click.option(
+    "--public-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Refuse what it did not sign."
+)
+def score(model: Path, public_key: Path | None) -> None:
     """Read feature vectors as JSON lines and write a score for each.
 
     MODEL is a models directory, a version's directory or a model file. A line is an array of features, or an object
     with every feature by name. A line that can't be scored gives {"error": …}, and exit code 1 at the end.
     """
+    from streamtrain.model.signature import read_public_key
     from streamtrain.router.lines import score_lines
     from streamtrain.router.load import load
 
-    failed = score_lines(load(model), sys.stdin.buffer, sys.stdout)
+    loaded = load(model, None if public_key is None else read_public_key(public_key))
+    failed = score_lines(loaded, sys.stdin.buffer, sys.stdout)
     if failed:
         sys.exit(1)
 

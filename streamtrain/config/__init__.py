@@ -18,6 +18,7 @@ from streamtrain.config.sections import (
     TrainingSection,
     TriggerSection,
     VectorFeatures,
+    WebhookTarget,
 )
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "TrainingSection",
     "TriggerSection",
     "VectorFeatures",
+    "WebhookTarget",
     "load",
     "parse",
     "to_dict",

@@ -1,4 +1,4 @@
-"""What must hold between the keys of a configuration, and what this version cannot do yet."""
+"""What must hold between the keys of a configuration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from streamtrain.config.sections import TEACHERS, Config
 
@@ -36,7 +37,7 @@ def cross_checks(config: Config) -> Iterator[Contradiction]:
     yield from _schema(config)
     yield from _sizes(config)
     yield from _address(config)
-    yield from _not_yet(config)
+    yield from _publish(config)
 
 
 def _directories(config: Config) -> Iterator[Contradiction]:
@@ -184,8 +185,32 @@ def _address(config: Config) -> Iterator[Contradiction]:
         yield Contradiction(("status.listen",), listen, "a port in 0..65535")
 
 
-def _not_yet(config: Config) -> Iterator[Contradiction]:
-    """Refuse what is part of the contract but not built yet: a setting that is silently ignored is worse."""
-    later = "this version cannot do more yet"
-    if config.publish.hooks:
-        yield Contradiction(("publish.hooks",), [list(hook) for hook in config.publish.hooks], "[]", later)
+def _publish(config: Config) -> Iterator[Contradiction]:
+    for hook in config.publish.hooks:
+        if "/" in hook[0] and not hook[0].startswith("/"):
+            yield Contradiction(
+                ("publish.hooks",),
+                [list(words) for words in config.publish.hooks],
+                "programs by absolute path, or by a name to find on PATH",
+                f"{hook[0]} is relative to nowhere",
+            )
+        if any("\0" in word for word in hook):
+            yield Contradiction(("publish.hooks",), None, "words without NUL characters")
+    for webhook in config.publish.webhooks:
+        if (webhook.secret_file is None) == (webhook.secret_env is None):
+            yield Contradiction(
+                ("publish.webhooks",),
+                None,
+                "either secret_file or secret_env for each",
+                "what is sent is always signed",
+            )
+        if not _is_address(webhook.url):
+            yield Contradiction(("publish.webhooks",), None, "addresses http://HOST… or https://HOST…")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

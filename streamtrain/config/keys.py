@@ -141,6 +141,8 @@ def written(key: Key, value: object) -> object:
     """Return a converted value as it may be written in YAML or JSON."""
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value)
     if isinstance(value, tuple):
         return [written(key, item) for item in value]
     unit = _unit(key.type)

@@ -7,6 +7,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from streamtrain.config.checks import cross_checks
 from streamtrain.config.keys import Key, KeyValueError, as_dict, convert, keys_of, mapping_type
 from streamtrain.config.mistakes import ConfigError, Mistake, printable
@@ -101,7 +103,12 @@ def parse(text: str, base_dir: Path, path: Path | None = None) -> Config:
 
 
 def _rooted(config: Config, base_dir: Path) -> Config:
-    """Let the path of a teacher start at the file's directory, as every other path does."""
+    """Let the paths of a teacher and of secrets start at the file's directory, as every other path does."""
+    webhooks = tuple(
+        msgspec.structs.replace(one, secret_file=str(base_dir / one.secret_file)) if one.secret_file else one
+        for one in config.publish.webhooks
+    )
+    config = replace(config, publish=replace(config.publish, webhooks=webhooks))
     teacher = config.training.teacher
     if teacher in TEACHERS:
         return config

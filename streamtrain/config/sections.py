@@ -11,9 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from streamtrain.ingest.schema import GUIDE_FEATURES, Schema
+
+
+class WebhookTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a publish is told, and where the secret is that signs it: in a file or in an environment variable."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+([/?][^\s#]*)?$", max_length=2048)]
+    secret_file: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    secret_env: Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)] | None = None
+
 
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number ≥ 0")]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1, description="a whole number ≥ 1")]
@@ -46,8 +55,13 @@ Prices = Annotated[
     Meta(min_length=1, max_length=10_000, description="a mapping of model names to prices ≥ 0"),
 ]
 Scales = Annotated[tuple[Scale, ...], Meta(min_length=1, description="a list of numbers > 0, one per feature")]
-Command = Annotated[tuple[Pattern, ...], Meta(min_length=1)]
+Word = Annotated[str, Meta(min_length=1, max_length=4096)]
+Command = Annotated[tuple[Word, ...], Meta(min_length=1)]
 Commands = Annotated[tuple[Command, ...], Meta(description="a list of commands, each a list of words")]
+Webhooks = Annotated[
+    tuple[WebhookTarget, ...],
+    Meta(max_length=64, description="a list of mappings {url, secret_file} or {url, secret_env}"),
+]
 Address = Annotated[
     str,
     Meta(
@@ -288,7 +302,18 @@ class RouterSection:
 class PublishSection:
     """What happens around a publish."""
 
-    hooks: Annotated[Commands, "Commands to run after a publish. This version runs none yet."] = ()
+    hooks: Annotated[Commands, "Commands to run after a publish, a rollback and a promotion; no shell reads them."] = ()
+    hook_timeout_s: Annotated[Seconds, "A hook that runs longer is killed, with its process group."] = 30.0
+    webhooks: Annotated[Webhooks, "Addresses that are told of the same, signed by HMAC-SHA256."] = ()
+    webhook_timeout_s: Annotated[Seconds, "For each of at most five tries."] = 5.0
+    signing_key: Annotated[
+        Path | None,
+        "Ed25519 private key (PEM) that signs manifests; `streamtrain keygen` makes one. Null signs nothing.",
+    ] = None
+    public_key: Annotated[
+        Path | None,
+        "Public key (PEM) that `versions`, `rollback` and `promote` check by; null takes that of the signing key.",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

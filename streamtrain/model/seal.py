@@ -2,6 +2,7 @@
 
 ``manifest.json`` lists size and SHA-256 of every other file. Its last key, ``manifest_sha256``, is the SHA-256 of all
 bytes before the line break in front of that key, so any program can check it without knowing how it was laid out.
+That finds damage; who made a version, a signature beside the manifest tells (see `signature`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+from streamtrain.model.signature import SIGNATURE_BYTES, SIGNATURE_FILE, PublicKey
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
@@ -121,7 +124,9 @@ def unseal(data: bytes) -> Manifest:
     return manifest
 
 
-def read_sealed(directory: Path, only: Collection[str] | None = None) -> tuple[Manifest, dict[str, bytes]]:
+def read_sealed(
+    directory: Path, only: Collection[str] | None = None, public_key: PublicKey | None = None
+) -> tuple[Manifest, dict[str, bytes]]:
     """Read a version directory and verify what is read, all of it by default.
 
     Each file is opened, read and closed once: in a busy serving process, a thread waits for the interpreter lock
@@ -132,6 +137,8 @@ def read_sealed(directory: Path, only: Collection[str] | None = None) -> tuple[M
     directory : Path
     only : collection of str, optional
         Names to read; the others are not looked at.
+    public_key : PublicKey, optional
+        If given, the manifest must be signed by it, and its version be the directory's name.
 
     Returns
     -------
@@ -143,7 +150,7 @@ def read_sealed(directory: Path, only: Collection[str] | None = None) -> tuple[M
     ------
     VersionError
         If a file is missing, not a regular file, of another size or digest than the manifest says, or the manifest's
-        own seal is broken.
+        own seal is broken, or a signature is asked for and there is none that is good.
     OSError
         If the machine could not read it just now (permissions, too many open files, an I/O error): worth another try.
     """
@@ -157,10 +164,14 @@ def read_sealed(directory: Path, only: Collection[str] | None = None) -> tuple[M
         raw = _read(directory, MANIFEST_FILE, folder, MANIFEST_LIMIT_BYTES, MANIFEST_LIMIT_BYTES)
         if len(raw) > MANIFEST_LIMIT_BYTES:
             raise VersionError(directory, f"{MANIFEST_FILE} is longer than {MANIFEST_LIMIT_BYTES} bytes")
+        if public_key is not None:
+            _check_signature(directory, folder, raw, public_key)
         try:
             manifest = unseal(raw)
         except ValueError as error:
             raise VersionError(directory, f"{MANIFEST_FILE}: {error}") from error
+        if public_key is not None and manifest.get("version") != directory.name:
+            raise VersionError(directory, f"its signature is of version {manifest.get('version')!r}")
         listed = _listed_files(directory, manifest)
         missing = sorted(set(only or ()) - listed.keys())
         if missing:
@@ -182,6 +193,17 @@ def _sha256(data: bytes) -> str:
     for start in range(0, len(data), _PIECE_BYTES):
         state.update(data[start : start + _PIECE_BYTES])
     return state.hexdigest()
+
+
+def _check_signature(directory: Path, folder: int, manifest: bytes, public_key: PublicKey) -> None:
+    try:
+        signature = _read(directory, SIGNATURE_FILE, folder, SIGNATURE_BYTES, SIGNATURE_BYTES)
+    except VersionError as error:
+        raise VersionError(
+            directory, f"it is not signed ({error.reason}), and a public key is set: only signed versions are taken"
+        ) from error
+    if len(signature) != SIGNATURE_BYTES or not public_key.signed(manifest, signature):
+        raise VersionError(directory, f"{SIGNATURE_FILE} is not a signature of {MANIFEST_FILE} by the public key set")
 
 
 def _listed_files(directory: Path, manifest: Manifest) -> dict[str, tuple[int, str]]:

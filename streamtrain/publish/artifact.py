@@ -35,6 +35,7 @@ from streamtrain.model.formats import (
 from streamtrain.model.forward import probabilities, sequence_probabilities
 from streamtrain.model.quantize import WEIGHTS, dequantize
 from streamtrain.model.seal import MANIFEST_FILE, SCHEMA_VERSION, Manifest, VersionError, digest, read_sealed, seal
+from streamtrain.model.signature import PublicKey
 from streamtrain.model.tensors import TensorFileError
 from streamtrain.types import F64, Candidate, Decision, FastGRNNConfig, Params, QuantizedParams, Scaling
 
@@ -192,12 +193,14 @@ def finish(
     return {METRICS_FILE: written, MANIFEST_FILE: seal(to_json(finished))}
 
 
-def load_candidate(directory: Path) -> Champion:
+def load_candidate(directory: Path, public_key: PublicKey | None = None) -> Champion:
     """Read a version (or a staged candidate) back, verified byte by byte.
 
     Parameters
     ----------
     directory : Path
+    public_key : PublicKey, optional
+        If given, it must be signed by it.
 
     Returns
     -------
@@ -210,7 +213,7 @@ def load_candidate(directory: Path) -> Champion:
     OSError
         If it could not be read just now.
     """
-    manifest, files = read_sealed(directory)
+    manifest, files = read_sealed(directory, public_key=public_key)
     for name in (INT8_FILE, TRAINING_FILE):
         if name not in files:
             raise VersionError(directory, f"{MANIFEST_FILE} does not list {name}")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from streamtrain.model.formats import F32_FILE, read_f32
 from streamtrain.model.seal import Manifest, VersionError, read_sealed
+from streamtrain.model.signature import PublicKey
 from streamtrain.model.tensors import TensorFileError
 from streamtrain.publish.artifact import Champion, load_candidate
-from streamtrain.publish.errors import PublishError, saying
+from streamtrain.publish.errors import NoVersionError, PublishError, saying
 from streamtrain.publish.pins import Pins
 from streamtrain.publish.receipts import Receipts
 
@@ -37,7 +38,8 @@ class VersionInfo:
         "scratch", "fine-tuned", "imported" …
     current, pinned : bool
     damage : str or None
-        Why its manifest does not verify; None if it does. The other files are checked by `Catalog.verify`.
+        Why its manifest or its signature does not verify; None if it does. The other files are checked by
+        `Catalog.verify`.
     """
 
     version: str
@@ -60,15 +62,19 @@ class Catalog:
     ----------
     models_dir : path
         May not exist yet: then there are no versions.
+    public_key : PublicKey, optional
+        If given, a version verifies only if it is signed by it.
 
     Attributes
     ----------
     models_dir, versions_dir : Path
     receipts : Receipts
+    public_key : PublicKey or None
     """
 
-    def __init__(self, models_dir: str | os.PathLike[str]) -> None:
+    def __init__(self, models_dir: str | os.PathLike[str], *, public_key: PublicKey | None = None) -> None:
         self.models_dir = Path(models_dir)
+        self.public_key = public_key
         self.versions_dir = self.models_dir / "versions"
         self.receipts = Receipts(self.models_dir / "receipts.jsonl")
         self._link = self.models_dir / "current"
@@ -151,7 +157,7 @@ class Catalog:
         directory = self.versions_dir / version
         if not is_version(version) or not directory.is_dir():
             there = ", ".join(self.names()) or "none"
-            raise PublishError(f"{self.models_dir} has no version {version!r}; there are: {there}")
+            raise NoVersionError(f"{self.models_dir} has no version {version!r}; there are: {there}")
         return directory
 
     def load(self, version: str | None = None) -> Champion:
@@ -177,9 +183,9 @@ class Catalog:
         """
         name = version or self.current()
         if name is None:
-            raise PublishError(f"{self.models_dir} has no current version; nothing was published yet")
+            raise NoVersionError(f"{self.models_dir} has no current version; nothing was published yet")
         directory = self.path(name)
-        champion = load_candidate(directory)
+        champion = load_candidate(directory, self.public_key)
         if champion.version != name:
             raise VersionError(directory, f"its manifest calls it {champion.version!r}")
         _, files = read_sealed(directory, only=(F32_FILE,))
@@ -276,7 +282,7 @@ class Catalog:
         manifest: Manifest = {}
         damage: str | None = None
         try:
-            manifest = self.manifest(name)
+            manifest = read_sealed(self.path(name), only=(), public_key=self.public_key)[0]
         except VersionError as error:
             damage = error.reason
         except OSError as error:

@@ -28,14 +28,22 @@ def write_file(file: Path, data: bytes) -> None:
     beside = file.with_name(f".new-{file.name}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         beside.rename(file)
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it: on a disk that is nearly full, a write may take only a part, and the next one says why."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def sync_directory(directory: Path) -> None:
@@ -93,7 +101,9 @@ def move_directory(source: Path, target: Path) -> None:
 
 
 def point_link(link: Path, target: str) -> None:
-    """Make a symbolic link point elsewhere by one rename, so that it exists at every moment, and flush it.
+    """Make a symbolic link point elsewhere by one rename, so that it exists at every moment.
+
+    To flush it (`sync_directory`) is the caller's: if that fails, every reader follows the new one already.
 
     Parameters
     ----------
@@ -114,4 +124,3 @@ def point_link(link: Path, target: str) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
-    sync_directory(link.parent)

@@ -25,6 +25,10 @@ class PublishError(Exception):
     """An operation on the models directory that failed. ``current`` points where it did before, unless it says so."""
 
 
+class NoVersionError(PublishError):
+    """A version was asked for that is not there: a mistake of the caller's, which leaves no receipt."""
+
+
 @contextmanager
 def saying(operation: str, path: Path) -> Iterator[None]:
     """Turn an `OSError` inside the ``with`` into a `PublishError` that a person can act on.

@@ -7,6 +7,7 @@ import os
 import pwd
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from streamtrain.model.seal import VersionError
 from streamtrain.publish.artifact import rfc3339, to_json
@@ -17,6 +18,7 @@ from streamtrain.types import Decision
 _LOG = logging.getLogger(__name__)
 
 _TAIL = 2000
+_SAME = ("event", "outcome", "version", "reason")
 
 
 class Ledger:
@@ -32,7 +34,7 @@ class Ledger:
     def __init__(self, catalog: Catalog, clock: Callable[[], float]) -> None:
         self._catalog = catalog
         self._clock = clock
-        self._owed: list[Receipt] = []
+        self._owed: list[dict[str, Any]] = []
 
     def record(self, receipt: Mapping[str, object]) -> None:
         """Append a receipt with time and operating-system user, after those that could not be written before.
@@ -46,7 +48,33 @@ class Ledger:
         OSError
             If it could not be written; it is tried again with the next one.
         """
-        self._owed.append({"time": rfc3339(self._clock()), **to_json(receipt), "user": _user()})
+        self.owe(receipt)
+        self.settle()
+
+    def owe(self, receipt: Mapping[str, object]) -> None:
+        """Keep a receipt, with time and operating-system user, until one can be written; needs no lock.
+
+        Parameters
+        ----------
+        receipt : mapping
+        """
+        owed: dict[str, Any] = {"time": rfc3339(self._clock()), **to_json(receipt), **_user()}
+        last = self._owed[-1] if self._owed else {}
+        if owed.get("outcome") == "failed" and all(last.get(key) == owed.get(key) for key in _SAME):
+            # A disk may stay full for days while the trainer tries again and again: one receipt, counted.
+            last["times"] = last.get("times", 1) + 1
+            last["last_time"] = owed["time"]
+            return
+        self._owed.append(owed)
+
+    def settle(self) -> None:
+        """Write the receipts that are owed.
+
+        Raises
+        ------
+        OSError
+            If one could not be written; it stays owed.
+        """
         while self._owed:
             self._catalog.receipts.append(self._owed[0])
             del self._owed[0]
@@ -63,8 +91,13 @@ class Ledger:
         except OSError as error:
             _LOG.warning("a receipt could not be written and is kept for later: %s", error)
 
-    def recover(self) -> None:
+    def recover(self) -> list[tuple[str, str | None]]:
         """Write the receipts of versions that a crash or a full disk kept from being recorded.
+
+        Returns
+        -------
+        list of (str, str or None)
+            The current version and the one before it, if it is among them: nobody was told of it either.
 
         Raises
         ------
@@ -73,13 +106,19 @@ class Ledger:
         """
         names = self._catalog.names()
         if not names:
-            return
+            return []
         receipts = self._catalog.receipts
         recorded = _newest_recorded(receipts.read(_TAIL)) or _newest_recorded(receipts.read())
         current = self._catalog.current()
+        untold: list[tuple[str, str | None]] = []
         for name in names:
             if number(name) > recorded:
-                self.record(self._recovered(name, name == current))
+                receipt = self._recovered(name, name == current)
+                self.record(receipt)
+                if name == current:
+                    previous = receipt.get("previous")
+                    untold.append((name, previous if isinstance(previous, str) else None))
+        return untold
 
     def _recovered(self, name: str, is_current: bool) -> Receipt:
         try:
@@ -122,10 +161,12 @@ def _newest_recorded(receipts: Sequence[Mapping[str, object]]) -> int:
     return max((number(name) for name in named if isinstance(name, str) and is_version(name)), default=0)
 
 
-def _user() -> str:
-    """Name the operating-system user by the process, not by the environment."""
+def _user() -> Receipt:
+    """Name the operating-system user by the process; what the environment says of who called sudo stands beside it."""
     uid = os.getuid()
     try:
-        return pwd.getpwuid(uid).pw_name
+        name = pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(uid)
+        name = str(uid)
+    caller = os.environ.get("SUDO_USER")
+    return {"user": name, "uid": uid} | ({"sudo_user": caller[:256]} if caller else {})

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from streamtrain.publish.durable import sync_directory
@@ -28,7 +29,7 @@ class Receipts:
         self._file = file
 
     def append(self, receipt: Mapping[str, object]) -> None:
-        """Add a receipt as one line, by one write, and flush it to the disk.
+        """Add a receipt as one line, by one write, and flush it to the disk. Only for the holder of the write lock.
 
         A line torn by a crash or a full disk is closed first, so that it costs itself and nothing after it.
 
@@ -51,13 +52,19 @@ class Receipts:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 line = b"\n" + line
-            if os.write(descriptor, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file))
-            os.fsync(descriptor)
+            try:
+                if os.write(descriptor, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file))
+                os.fsync(descriptor)
+                if is_new:
+                    sync_directory(self._file.parent)
+            except OSError:
+                # It will be written again: what of it got there must not make it count twice.
+                with suppress(OSError):
+                    os.ftruncate(descriptor, size)
+                raise
         finally:
             os.close(descriptor)
-        if is_new:
-            sync_directory(self._file.parent)
 
     def read(self, limit: int | None = None) -> list[Receipt]:
         """Read receipts, the oldest first. Lines that are not JSON objects (torn by a crash) are skipped.

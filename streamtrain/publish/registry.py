@@ -16,18 +16,23 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-from streamtrain.model.formats import METRICS_FILE
 from streamtrain.model.seal import MANIFEST_FILE, VersionError, read_sealed
+from streamtrain.model.signature import SIGNATURE_FILE, PublicKey
 from streamtrain.publish.artifact import finish
 from streamtrain.publish.catalog import VersionInfo, number
+from streamtrain.publish.change import Listener, nobody
 from streamtrain.publish.durable import make_directory, move_directory, point_link, sync_directory, write_file
-from streamtrain.publish.errors import PublishError, saying
+from streamtrain.publish.errors import NoVersionError, PublishError, saying
 from streamtrain.publish.ledger import candidate_receipt
 from streamtrain.publish.lock import LockedError
+from streamtrain.publish.receipts import Receipt
 from streamtrain.publish.retention import choose, remove
+from streamtrain.publish.signing import Signer
 from streamtrain.publish.workspace import Workspace
 from streamtrain.types import Decision
 
@@ -50,6 +55,12 @@ class Registry(Workspace):
         How many versions to keep, at least 2; current, its previous, the newest and pinned ones are always kept.
     clock : callable
         Seconds since the epoch.
+    signer : Signer, optional
+        Signs what is published.
+    public_key : PublicKey, optional
+        Who must have signed a version that is made current by a person; the signer's if None.
+    on_change : callable
+        Told of each change of ``current``, see `Listener`.
 
     Raises
     ------
@@ -58,14 +69,23 @@ class Registry(Workspace):
     """
 
     def __init__(
-        self, models_dir: str | os.PathLike[str], *, keep: int = 10, clock: Callable[[], float] = time.time
+        self,
+        models_dir: str | os.PathLike[str],
+        *,
+        keep: int = 10,
+        clock: Callable[[], float] = time.time,
+        signer: Signer | None = None,
+        public_key: PublicKey | None = None,
+        on_change: Listener = nobody,
     ) -> None:
-        super().__init__(models_dir, clock=clock)
+        own_key = None if signer is None else signer.public_key
+        super().__init__(models_dir, clock=clock, public_key=public_key or own_key, on_change=on_change)
         if keep < 2:
             raise ValueError(
                 f"Registry: keep is {keep}; expected at least 2, the current version and one to go back to"
             )
         self._keep = keep
+        self._signer = signer
 
     def publish(
         self,
@@ -102,22 +122,21 @@ class Registry(Workspace):
         PublishError
             If it could not be written. ``current`` points where it did, unless the message says otherwise.
         """
-        self.acquire()
-        with self._changing("publish"):
-            previous = self.current()
+        failure = candidate_receipt(decision, None, None, details)
+        with self._recording_failure(failure), self._publishing():
+            failure["previous"] = previous = self.current()
             now = self._clock()
             version = self._next_version(now)
             try:
                 self._make_version(staged, version, now, previous, decision, report)
                 self._point(version, "publish")
-            except (PublishError, VersionError) as error:
+            except (PublishError, VersionError):
                 self.discard(staged)
-                left = self._take_back(version)
-                failure = {"outcome": "failed", "reason": str(error)}
-                self._ledger.record_done(candidate_receipt(decision, left, previous, details) | failure)
+                failure["version"] = self._take_back(version)
                 raise
             self._ledger.record_done(candidate_receipt(decision, version, previous, details))
             self._retire(protect)
+        self._tell("publish", version, previous)
         return version
 
     def refuse(
@@ -199,8 +218,7 @@ class Registry(Workspace):
         PublishError
             If there is no such version, or the pin could not be written.
         """
-        self.path(version)
-        self._change_pins("pin", version, lambda pins: pins | {version})
+        self._change_pins("pin", version, lambda pins: pins | {self.path(version).name})
 
     def unpin(self, version: str) -> None:
         """Let retention have a version again.
@@ -214,10 +232,20 @@ class Registry(Workspace):
         PublishError
             If it is not pinned, or that could not be written.
         """
-        pins = self.pins()
-        if version not in pins:
-            raise PublishError(f"unpin: {version!r} is not pinned; pinned are: {', '.join(sorted(pins)) or 'none'}")
-        self._change_pins("unpin", version, lambda pins: pins - {version})
+
+        def without(pins: frozenset[str]) -> frozenset[str]:
+            if version not in pins:
+                there = ", ".join(sorted(pins)) or "none"
+                raise NoVersionError(f"unpin: {version!r} is not pinned; pinned are: {there}")
+            return pins - {version}
+
+        self._change_pins("unpin", version, without)
+
+    @contextmanager
+    def _publishing(self) -> Iterator[None]:
+        self.acquire()
+        with self._changing("publish"):
+            yield
 
     def _make_version(
         self,
@@ -240,14 +268,22 @@ class Registry(Workspace):
                 decision=decision,
                 report=report,
             )
-            for name in (METRICS_FILE, MANIFEST_FILE):
-                write_file(staged / name, finished[name])
+            if self._signer is not None:
+                finished[SIGNATURE_FILE] = self._signer.sign(finished[MANIFEST_FILE])
+            for name, data in finished.items():
+                write_file(staged / name, data)
             sync_directory(staged)
             make_directory(self.versions_dir)  # it may have been removed since the start
             move_directory(staged, self.versions_dir / version)
 
     def _take_back(self, version: str) -> str | None:
         """Remove a version that could not be made current; its name if it is still there after that."""
+        try:
+            if self.current() == version:
+                return version
+        except PublishError:
+            # What nobody can tell not to be current stays.
+            return version
         try:
             remove(self.versions_dir / version, self._staging / f"retired-{version}")
         except OSError:
@@ -265,38 +301,51 @@ class Registry(Workspace):
             with saying(operation, self._link):
                 point_link(self._link, f"versions/{version}")
         except PublishError as error:
+            # A file system may say no and have done it all the same.
             if self.current() != version:
                 raise
+            _LOG.warning("%s of %s is done all the same: %s", operation, version, error)
+        try:
+            sync_directory(self.models_dir)
+        except OSError as error:
             # Renamed but not flushed: every reader sees it, so it is done; only a power cut now could take it back.
             _LOG.warning("%s of %s is done but may not survive a power cut: %s", operation, version, error)
 
-    def _change_current(self, event: str, version: str | None) -> str:
-        if not self.names():
-            raise PublishError(f"{event}: {self.models_dir} has no versions")
-        with self._changing(event):
-            current = self.current()
+    def _change_current(self, event: Literal["rollback", "promote"], version: str | None) -> str:
+        receipt: Receipt = {"event": event, "version": version, "previous": None}
+        if not self.models_dir.is_dir():
+            raise NoVersionError(f"{event}: {self.models_dir} has no versions")
+        with self._recording_failure(receipt), self._changing(event):
+            if not self.names():
+                raise NoVersionError(f"{event}: {self.models_dir} has no versions")
+            receipt["previous"] = current = self.current()
             with saying(event, self.versions_dir):
                 target = version or self._rollback_target(current)
+                receipt["version"] = target
                 self.verify(target)
             self._point(target, event)
-            self._ledger.record_done({"event": event, "version": target, "previous": current})
+            self._ledger.record_done(receipt)
+        self._tell(event, target, current)
         return target
 
     def _rollback_target(self, current: str | None) -> str:
         there = ", ".join(self.names())
         if current is None:
-            raise PublishError(f"rollback: {self.models_dir} has no current version; promote one of: {there}")
+            raise NoVersionError(f"rollback: {self.models_dir} has no current version; promote one of: {there}")
         target = self.version_before(current)
         if target is None:
-            raise PublishError(
+            raise NoVersionError(
                 f"rollback: there is no version before {current} in {self.models_dir}; there are: {there}"
             )
         return target
 
     def _change_pins(self, event: str, version: str, change: Callable[[frozenset[str]], frozenset[str]]) -> None:
-        with self._changing(event):
+        if not self.models_dir.is_dir():
+            raise NoVersionError(f"{event}: {self.models_dir} has no versions")
+        receipt: Receipt = {"event": event, "version": version}
+        with self._recording_failure(receipt), self._changing(event):
             self._pins.write(change(self.pins()))
-            self._ledger.record_done({"event": event, "version": version})
+            self._ledger.record_done(receipt)
 
     def _retire(self, protect: Collection[str]) -> None:
         """Remove versions beyond `keep`. What cannot be removed stays until the next time: publishing went well."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 import time
@@ -10,14 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
+from streamtrain.model.seal import VersionError
+from streamtrain.model.signature import PublicKey
 from streamtrain.publish.catalog import Catalog
+from streamtrain.publish.change import Change, Listener, nobody
 from streamtrain.publish.durable import make_directory, sync_directory, write_file
-from streamtrain.publish.errors import PublishError, saying
-from streamtrain.publish.ledger import Ledger
-from streamtrain.publish.lock import Lock
+from streamtrain.publish.errors import NoVersionError, PublishError, saying
+from streamtrain.publish.ledger import Ledger, candidate_receipt
+from streamtrain.publish.lock import Lock, LockedError
 from streamtrain.publish.retention import clean
+
+_LOG = logging.getLogger(__name__)
 
 _WRITE_WAIT_S = 3.0  # changes take milliseconds, and a service that is told to stop has five seconds
 
@@ -34,11 +40,23 @@ class Workspace(Catalog):
         Created when first written to.
     clock : callable
         Seconds since the epoch.
+    public_key : PublicKey, optional
+        As in `Catalog`.
+    on_change : callable
+        Told of each change of ``current`` that this object made, and of one that a crash kept from being told.
     """
 
-    def __init__(self, models_dir: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(models_dir)
+    def __init__(
+        self,
+        models_dir: str | os.PathLike[str],
+        *,
+        clock: Callable[[], float] = time.time,
+        public_key: PublicKey | None = None,
+        on_change: Listener = nobody,
+    ) -> None:
+        super().__init__(models_dir, public_key=public_key)
         self._clock = clock
+        self._on_change = on_change
         self._staging = self.models_dir / ".staging"
         self._owner = Lock(self.models_dir / ".owner.lock", "it is trained into already,")
         self._writer = Lock(self.models_dir / ".write.lock", "it is being changed")
@@ -63,10 +81,12 @@ class Workspace(Catalog):
             try:
                 with self._changing("open the models directory"):
                     clean(self._staging, self.models_dir)
-                    self._ledger.recover()
+                    untold = self._ledger.recover()
             except (OSError, PublishError):
                 self._owner.release()
                 raise
+        for name, previous in untold:
+            self._tell("publish", name, previous)
 
     def close(self) -> None:
         """Give ownership back."""
@@ -100,8 +120,9 @@ class Workspace(Catalog):
         PublishError
             If it could not be written; nothing is left behind.
         """
-        self.acquire()
-        with saying("stage a candidate", self._staging):
+        failure = candidate_receipt(None, None, None, None)
+        with self._recording_failure(failure), saying("stage a candidate", self._staging):
+            self.acquire()
             directory = self._new_directory("candidate")
             try:
                 for name, data in files.items():
@@ -131,6 +152,29 @@ class Workspace(Catalog):
             yield
         finally:
             self._writer.release()
+
+    @contextmanager
+    def _recording_failure(self, receipt: dict[str, object]) -> Iterator[None]:
+        """Leave a receipt if what is inside the ``with`` fails: now, or with the next one that can be written.
+
+        `receipt` may still be completed inside. A lock that is held by another, and a version that is not there, are
+        told to the caller alone.
+        """
+        try:
+            yield
+        except (LockedError, NoVersionError):
+            raise
+        except (PublishError, VersionError) as error:
+            self._ledger.owe(receipt | {"outcome": "failed", "reason": str(error)})
+            try:
+                with self._changing("record a failure"), saying("record a failure", self.models_dir):
+                    self._ledger.settle()
+            except PublishError as again:
+                _LOG.warning("the receipt of a failure could not be written and is kept for later: %s", again)
+            raise
+
+    def _tell(self, event: Literal["publish", "rollback", "promote"], version: str, previous: str | None) -> None:
+        self._on_change(Change(event, version, previous, self.models_dir, self._clock()))
 
     def _new_directory(self, kind: str) -> Path:
         """Make an empty directory in the staging area with the permissions that the umask gives, unlike `mkdtemp`."""

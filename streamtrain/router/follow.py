@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from streamtrain.model.seal import VersionError
+from streamtrain.model.signature import PublicKey
 from streamtrain.router.load import load_version
 from streamtrain.router.notice import Notice
 from streamtrain.router.scorer import Model
@@ -36,6 +37,8 @@ class Follower(Generic[Served]):
     models_dir : Path
     prepare : callable
         Makes what is served of a loaded model.
+    public_key : PublicKey, optional
+        If given, a version that it did not sign is refused as a damaged one is.
 
     Attributes
     ----------
@@ -47,13 +50,16 @@ class Follower(Generic[Served]):
         Why the version that ``current`` points to is not the one that is served; None if it is.
     """
 
-    def __init__(self, models_dir: Path, prepare: Callable[[Model], Served]) -> None:
+    def __init__(
+        self, models_dir: Path, prepare: Callable[[Model], Served], public_key: PublicKey | None = None
+    ) -> None:
         self.served: Served | None = None
         self.version: str | None = None
         self.failure: str | None = None
         self._models_dir = models_dir
         self._current = models_dir / "current"
         self._prepare = prepare
+        self._public_key = public_key
         self._serving: str | None = None
         self._target: str | None = None
         self._failures: dict[str, str] = {}
@@ -133,7 +139,7 @@ class Follower(Generic[Served]):
                 self._settle(target, self._failures[target])
                 return False
             try:
-                model = load_version(self._models_dir / target, Path(target).name)
+                model = load_version(self._models_dir / target, Path(target).name, self._public_key)
                 served = self._prepare(model)
             except VersionError as error:
                 if self._read_current() != target:

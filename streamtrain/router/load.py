@@ -12,6 +12,7 @@ from streamtrain.model.fold import fold_layer
 from streamtrain.model.formats import INT8_FILE, read_f32, read_int8
 from streamtrain.model.quantize import dequantize
 from streamtrain.model.seal import FILE_LIMIT_BYTES, MANIFEST_FILE, Manifest, VersionError, read_sealed
+from streamtrain.model.signature import PublicKey
 from streamtrain.model.tensors import TensorFileError
 from streamtrain.router.scorer import Model
 from streamtrain.types import F32, F64
@@ -24,7 +25,7 @@ _LONGEST_SEQUENCE = 1024  # the configuration's own limit
 __all__ = ["Model", "VersionError", "load"]
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: str | os.PathLike[str], public_key: PublicKey | None = None) -> Model:
     """Read, verify and prepare a model.
 
     Parameters
@@ -33,6 +34,8 @@ def load(path: str | os.PathLike[str]) -> Model:
         A version directory (also a staged one), a models directory (its ``current`` is taken), or a
         ``fastgrnn.safetensors`` of Tiny Dancer, whose features then are what that file takes: raw, times the
         ``input_scale`` that was folded into it, if any.
+    public_key : PublicKey, optional
+        If given, only a version signed by it is taken.
 
     Returns
     -------
@@ -48,16 +51,18 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     place = Path(path)
     if place.is_file():
+        if public_key is not None:
+            raise VersionError(place, "a file by itself is not signed; name its version's directory")
         return _load_file(place)
     if (place / "current").is_symlink():
         place = place / "current"
     elif (place / "versions").is_dir():
         raise VersionError(place, "no version was published in this models directory yet (it has no 'current')")
     # Resolved once: while it is read, `current` may move.
-    return load_version(place.resolve())
+    return load_version(place.resolve(), public_key=public_key)
 
 
-def load_version(directory: Path, expected_version: str | None = None) -> Model:
+def load_version(directory: Path, expected_version: str | None = None, public_key: PublicKey | None = None) -> Model:
     """`load` of a version directory.
 
     Parameters
@@ -65,6 +70,8 @@ def load_version(directory: Path, expected_version: str | None = None) -> Model:
     directory : Path
     expected_version : str, optional
         What the manifest must call itself.
+    public_key : PublicKey, optional
+        As in `load`.
 
     Returns
     -------
@@ -75,7 +82,7 @@ def load_version(directory: Path, expected_version: str | None = None) -> Model:
     VersionError, OSError
         As in `load`.
     """
-    manifest, files = read_sealed(directory)
+    manifest, files = read_sealed(directory, public_key=public_key)
     version = manifest.get("version")
     if expected_version is not None and version != expected_version:
         raise VersionError(directory, f"its manifest calls it {version!r}; expected {expected_version!r}")

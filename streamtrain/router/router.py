@@ -17,6 +17,7 @@ from typing import Literal
 
 from numpy.typing import ArrayLike
 
+from streamtrain.model.signature import PublicKey, read_public_key
 from streamtrain.router.counters import Counters, VersionStats
 from streamtrain.router.decision import NoModelError, RouteDecision, ScoringError
 from streamtrain.router.follow import Follower
@@ -64,11 +65,13 @@ class Router:
     poll_interval_s : float or None
         How often the background thread looks at ``current`` where the system cannot tell it of a change (where it can,
         it looks then, and four times a second at least); None starts no thread, then `poll` is yours to call.
+    public_key : path or PublicKey, optional
+        If given, versions that are not signed by it are refused as damaged ones are.
 
     Raises
     ------
     ValueError
-        If an argument is out of its range.
+        If an argument is out of its range, or the public key cannot be used.
     OSError
         If no file descriptor is left for the thread to be told by.
     """
@@ -86,6 +89,7 @@ class Router:
         breaker_within_s: float = 10.0,
         breaker_pause_s: float = 5.0,
         poll_interval_s: float | None = 0.02,
+        public_key: PublicKey | str | os.PathLike[str] | None = None,
     ) -> None:
         for name, share in (("threshold", threshold), ("max_uncertainty", max_uncertainty)):
             if share is not None and not 0.0 <= share <= 1.0:
@@ -106,9 +110,10 @@ class Router:
             raise ValueError(f"Router: poll_interval_s is {poll_interval_s!r}; expected seconds > 0, or None")
         breaker = (breaker_failures, breaker_within_s, breaker_pause_s)
         options = Options(threshold, max_uncertainty, max_sessions, session_idle_s, breaker)
+        key = public_key if public_key is None or isinstance(public_key, PublicKey) else read_public_key(public_key)
         self._raises = on_error == "raise"
         self._counted: dict[str, Counters] = {}
-        self._follower: Follower[Served] = Follower(Path(models_dir), partial(prepare, options, self._counted))
+        self._follower: Follower[Served] = Follower(Path(models_dir), partial(prepare, options, self._counted), key)
         self._follower.look()
         if poll_interval_s is not None:
             self._follower.start(poll_interval_s)

@@ -1,21 +1,19 @@
 """Repeats an operation on a models directory and breaks it at its 1st, 2nd, 3rd, … system call, until it gets through.
 
-Usage: fault_injector.py TEMPLATE WORK OPERATION KILL|ERRNO. Prints one JSON object. The interpreter's audit hook tells
-before each system call that concerns a path; what it does not tell (fsync, write) is wrapped here.
+Usage: fault_injector.py TEMPLATE WORK OPERATION KILL|ERRNO|ERRNO+. Prints one JSON object.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import shutil
-import signal
 import sys
-from collections.abc import Callable
+import traceback
 from pathlib import Path
 
+from fault import Fault
 from make_candidate import make_candidate
 
 from streamtrain.model.seal import VersionError
@@ -24,46 +22,11 @@ from streamtrain.publish.registry import PublishError, Registry
 from streamtrain.router.load import load
 from streamtrain.types import Decision
 
-CALLS = {"open", "os.mkdir", "os.rename", "os.symlink", "os.remove", "os.rmdir", "os.scandir", "os.listdir"}
 DECISION = Decision("published", None, "good", 0.9)
 FILES = build(make_candidate(9))
 
 
-class Fault:
-    """Breaks the nth call."""
-
-    def __init__(self, nth: int, kind: str) -> None:
-        self.left = nth
-        self.kind = kind
-        self.armed = True
-        self.path = ""
-
-    def strike(self, path: str) -> None:
-        if not self.armed:
-            return
-        self.left -= 1
-        if self.left:
-            return
-        self.armed = False
-        if self.kind == "KILL":
-            os.kill(os.getpid(), signal.SIGKILL)
-        code = getattr(errno, self.kind)
-        raise OSError(code, os.strerror(code), path)
-
-    def install(self) -> None:
-        sys.addaudithook(lambda event, args: self.strike(str(args[0])) if event in CALLS else None)
-        for name in ("fsync", "write"):
-            setattr(os, name, self._wrap(getattr(os, name)))
-
-    def _wrap(self, call: Callable[..., object]) -> Callable[..., object]:
-        def wrapped(*args: object) -> object:
-            self.strike(f"descriptor {args[0]}")
-            return call(*args)
-
-        return wrapped
-
-
-def operate(registry: Registry, operation: str) -> None:
+def operate(registry: Registry, operation: str, oldest: str) -> None:
     if operation == "publish":
         registry.publish(registry.stage(FILES), DECISION)
     elif operation == "refuse":
@@ -71,25 +34,43 @@ def operate(registry: Registry, operation: str) -> None:
     elif operation == "rollback":
         registry.rollback()
     else:
-        registry.pin(registry.names()[0])
+        registry.pin(oldest)
 
 
 def in_child(models: Path, operation: str, fault: Fault) -> int:
     registry = Registry(models, keep=3)
+    current, oldest = registry.current(), registry.names()[0]
     fault.install()
+    failed = ""
     try:
-        operate(registry, operation)
+        operate(registry, operation, oldest)
     except (PublishError, VersionError) as error:
-        fault.armed = False
-        if "; " not in str(error):
-            return 3
-    if fault.armed:
+        failed = str(error)
+    fault.armed = False
+    if not fault.struck:
         # It got through without reaching the nth call.
         return 9
-    fault.armed = False
-    load(models)
-    operate(registry, operation)
-    return 0
+    if failed and "; " not in failed:
+        return 3
+    Registry(models).verify()
+    if failed and Registry(models).current() != current:
+        return 4
+    operate(registry, operation, oldest)
+    return in_receipts(registry, operation, failed)
+
+
+def in_receipts(registry: Registry, operation: str, failed: str) -> int:
+    """What failed is told by a receipt, once one can be written again."""
+    receipts = registry.receipts.read()[4:]
+    told = [r["reason"] for r in receipts if r.get("outcome") == "failed"]
+    if operation == "refuse":
+        # Here a refusal is what is recorded; one that could not be is written after all, with the next.
+        return 0 if len([r for r in receipts if r.get("outcome") == "rejected"]) >= 1 else 5
+    if told != ([failed] if failed else []):
+        sys.stderr.write(f"{operation}: {failed!r} but receipts say {told}\n")
+        return 6
+    done = [r for r in receipts if r.get("outcome") != "failed"]
+    return 0 if len(done) == (1 if failed else 2) else 7
 
 
 def after(models: Path, operation: str) -> None:
@@ -121,7 +102,12 @@ def main() -> None:
         shutil.copytree(template, models, symlinks=True)
         child = os.fork()
         if child == 0:
-            os._exit(in_child(models, operation, Fault(len(outcomes) + 1, kind)))
+            code = 99
+            try:
+                code = in_child(models, operation, Fault(len(outcomes) + 1, kind))
+            except Exception:  # noqa: BLE001 - the forked child must end here, whatever it is
+                traceback.print_exc()
+            os._exit(code)
         outcomes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         after(models, operation)
         shutil.rmtree(models)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import random
 import stat
 from pathlib import Path
 
@@ -207,7 +208,10 @@ def test_a_damaged_version_is_refused_and_the_current_one_stays(registry, models
     with pytest.raises(VersionError, match=file):
         registry.rollback()
     assert registry.current() == second
-    assert len(registry.receipts.read()) == 2
+    assert [r.get("outcome") for r in registry.receipts.read()] == ["published", "published", "failed"]
+    refused = registry.receipts.read()[-1]
+    assert (refused["event"], refused["version"], refused["previous"]) == ("rollback", first, second)
+    assert file in refused["reason"]
     info = registry.versions()[0]
     assert (info.damage is not None) == (file == "manifest.json")
 
@@ -253,6 +257,24 @@ def test_retention_keeps_the_newest_the_current_its_previous_and_the_pinned(regi
         registry.unpin(pinned)
     with pytest.raises(PublishError, match="has no version"):
         registry.pin(pinned)
+
+
+def test_a_reader_has_until_the_next_publish_at_least(models):
+    """Whatever the order: what was current before a change is still there after it, even with the least kept."""
+    chance = random.Random(5)
+    with Registry(models, keep=2) as registry:
+        publish(registry)
+        for seed in range(60):
+            before = registry.current()
+            action = chance.random()
+            if action < 0.5:
+                publish(registry, seed)
+            elif action < 0.8 or registry.version_before(before) is None:
+                registry.promote(chance.choice(registry.names()))
+            else:
+                registry.rollback()
+            assert before in registry.names()
+        assert len(registry.names()) <= 4
 
 
 def test_retention_spares_what_the_caller_protects(registry):
