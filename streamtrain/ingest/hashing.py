@@ -20,6 +20,9 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 _KEEP = np.array([(1 << (8 * k)) - 1 for k in range(9)], np.uint64)
 
 
+# Longer texts are hashed one by one (BLAKE2b): few of a million bytes would take a million steps of a few lanes each.
+_LONG_BYTES: Final = 4096
+
 NO_TEXT: Final = np.uint64(0xE220A8397B1DCDAF)  # the hash of an empty string
 
 
@@ -92,6 +95,12 @@ def hash_spans(words: U64, starts: NDArray[np.int64], sizes: NDArray[np.int64]) 
     -------
     uint64, (N,)
     """
+    long = sizes > _LONG_BYTES
+    if long.any():
+        hashes: U64 = np.empty(len(sizes), np.uint64)
+        hashes[~long] = hash_spans(words, starts[~long], sizes[~long])
+        hashes[long] = [_hash_long(words, start, size) for start, size in zip(starts[long], sizes[long], strict=True)]
+        return hashes
     hashes = mix(sizes.astype(np.uint64))
     n_whole = int(sizes.min()) // 8 if len(sizes) else 0
     for word in range(n_whole):
@@ -106,6 +115,11 @@ def hash_spans(words: U64, starts: NDArray[np.int64], sizes: NDArray[np.int64]) 
         rest[active] = left - 8
         active = active[left > 8]
     return hashes
+
+
+def _hash_long(words: U64, start: int, size: int) -> int:
+    text = words[start + 8 * np.arange(-(-size // 8))].tobytes()[:size]
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
 def hash_offsets(source: int, offsets: NDArray[np.int64]) -> U64:

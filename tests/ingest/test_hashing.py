@@ -1,5 +1,7 @@
 """Hashes: a frozen example, a plain one-by-one computation, and no collisions among like ids."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,6 +23,8 @@ def plain_mix(value):
 
 def plain_hash(text):
     data = text.encode("utf-8", "surrogatepass")
+    if len(data) > 4096:
+        return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
     value = plain_mix(len(data))
     for start in range(0, len(data), 8):
         value = plain_mix(value ^ int.from_bytes(data[start : start + 8], "little"))
@@ -30,6 +34,12 @@ def plain_hash(text):
 @given(st.lists(st.text(max_size=40), max_size=20))
 def test_same_as_hashing_one_by_one(texts):
     assert hash_texts(texts).tolist() == [plain_hash(text) for text in texts]
+
+
+def test_long_texts_among_short_ones():
+    texts = ["a" * length for length in (4095, 3, 4096, 4097, 0, 4104, 9, 100_001)] + ["é" * 2049, "é" * 2048]
+    assert hash_texts(texts).tolist() == [plain_hash(text) for text in texts]
+    assert hash_texts(texts[3:4]).tolist() == [plain_hash(texts[3])]
 
 
 @given(st.lists(st.integers(0, MASK), max_size=10))

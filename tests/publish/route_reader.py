@@ -7,14 +7,12 @@ that counts.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import resource
 import select
 import sys
 from pathlib import Path
-from typing import ClassVar
 
 from probes import PROBES
 
@@ -23,35 +21,15 @@ from streamtrain.router.router import NoModelError, Router
 _WARM_SWAPS = 50
 
 
-class Mallinfo(ctypes.Structure):
-    """What glibc says of its heap."""
-
-    _fields_: ClassVar = [
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    ]
-
-
-def live_bytes() -> int:
-    """What is allocated and not freed; exact where PYTHONMALLOC=malloc."""
-    gc.collect()
-    libc = ctypes.CDLL(None)
-    libc.mallinfo2.restype = Mallinfo
-    found = libc.mallinfo2()
-    return int(found.uordblks + found.hblkhd)
-
-
 def resident_bytes() -> int:
+    gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def main() -> None:
     rows = PROBES.tolist()
     looked = swaps = without = differing = 0
-    warm_live = warm_resident = 0
+    resident = 0
     key = sys.argv[3] if len(sys.argv) > 3 else None
     with Router(sys.argv[1], poll_interval_s=float(sys.argv[2]), public_key=key) as router:
         version, first = "", []
@@ -72,10 +50,10 @@ def main() -> None:
             sys.stdout.flush()
             swaps += 1
             if swaps == _WARM_SWAPS:
-                warm_live, warm_resident = live_bytes(), resident_bytes()
+                resident = resident_bytes()
         told = {"looked": looked, "swaps": swaps, "without": without, "differing": differing}
-        told |= {"grown_bytes": live_bytes() - warm_live, "resident_grown_bytes": resident_bytes() - warm_resident}
-        sys.stdout.write(json.dumps(told | {"failures": dict(router._failures)}) + "\n")
+        told["grown_bytes"] = resident_bytes() - resident
+        sys.stdout.write(json.dumps(told | {"failures": router._follower._failures}) + "\n")
 
 
 main()

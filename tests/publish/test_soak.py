@@ -38,8 +38,7 @@ CHANGING = ("rollback", "promote")
 
 def environment() -> dict[str, str]:
     paths = f"{ROOT}:{ROOT / 'tests'}:{HERE}"
-    # Python's own allocator takes memory by the megabyte: without it, the readers can tell what is really held.
-    return os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "PYTHONMALLOC": "malloc"}
+    return os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Killer:
