@@ -15,7 +15,7 @@ from streamtrain.ingest.identity import NotReadableError, OpenLog
 
 I64 = NDArray[np.int64]
 
-BLOCK_BYTES: Final = 1 << 21
+BLOCK_BYTES: Final = 1 << 22
 MAX_LINE_BYTES: Final = 1 << 20
 _ONE, _TOP, _EIGHT_ONES = np.uint64(1), np.uint64(56), np.uint64(0x0101010101010101)
 _COMPRESSED_BYTES: Final = 1 << 16
