@@ -234,9 +234,12 @@ class Rows:
             column = [row[place] for row in values]
             if reader is _time:
                 seconds = _times(column)
-                if seconds is not None and all(isinstance(row, list) for row in values):
-                    for row, new in zip(values, seconds, strict=True):
-                        row[place] = new  # type: ignore[index]
+                if seconds is not None:
+                    # Copies: what was read tells later whether it is still there.
+                    copies = [list(row) for row in values]
+                    for copy, new in zip(copies, seconds, strict=True):
+                        copy[place] = new
+                    values = copies
                     continue
                 if seconds is None:
                     continue

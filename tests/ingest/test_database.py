@@ -300,6 +300,21 @@ def test_progress_is_committed_with_the_rows(yard):
     assert yard.seen() == once(range(60_000))
 
 
+@RESTARTS
+@pytest.mark.parametrize("time", ["1763838000", 1763838000, "2025-11-22T19:00:00Z", "0"])
+def test_a_time_written_as_text_does_not_make_a_row_another(yard, time, restart):
+    with closing(connect(yard)) as db:
+        db.execute("CREATE TABLE requests (number INTEGER PRIMARY KEY, " + ", ".join(NAMES) + ")")
+        for number in range(3):
+            values = [time if name == "timestamp" else value for name, value in zip(NAMES, row(number), strict=True)]
+            # The last is a bad one: it is quarantined once.
+            values[-1] = None if number == 2 else values[-1]
+            db.execute(f"INSERT INTO requests ({', '.join(NAMES)}) VALUES ({', '.join('?' * len(NAMES))})", values)
+        assert yard.run().lines == 3
+        assert again(yard, restart).lines == 0
+        assert again(yard, restart).lines == 0
+
+
 def test_values_as_programs_write_them(yard):
     schema = Schema(features=VectorField("embedding", 3), session="who")
     yard.schema = schema
