@@ -18,6 +18,7 @@ import numpy as np
 from streamtrain.answers import answers
 from streamtrain.config import Config, to_dict
 from streamtrain.dataset import scale
+from streamtrain.dataset.counts import Counts as StoreCounts
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import Cut, Intake, Splits
@@ -111,11 +112,11 @@ class Cycle:
         """The state database, which changes when it turns out to be damaged."""
         return self.intake.store
 
-    def close(self) -> None:
-        """Give the database and the models directory back, and stop telling of changes."""
+    def close(self, grace_s: float | None = None) -> None:
+        """Give the database and the models directory back, and stop telling of changes (within so many seconds)."""
         self.intake.close()
         self.registry.close()
-        self.announcer.close()
+        self.announcer.close(grace_s)
 
     def __enter__(self) -> Cycle:
         return self
@@ -129,9 +130,12 @@ class Cycle:
         """Read what the logs have to give into the dataset."""
         return self.intake.ingest(should_stop, lambda: self._say(Progress("ingest")))
 
-    def due(self) -> bool:
-        """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`."""
-        trigger, last, counts = self.config.trigger, self._last_learned(), self.store.counts()
+    def due(self, counts: StoreCounts | None = None) -> bool:
+        """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`.
+
+        `counts` are those of the store, if they are at hand.
+        """
+        trigger, last, counts = self.config.trigger, self._last_learned(), counts or self.store.counts()
         n_new = counts.n_total_ingested - last.n_ingested
         if n_new <= 0:
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from streamtrain.kernels.epoch import scoring_kernel, training_kernel
 from streamtrain.kernels.factors import effective_rank
@@ -51,7 +52,7 @@ def warm(
     int
         How many different ones there are (fewer where it was stopped).
     """
-    kernels = set()
+    kernels: set[Any] = set()
     for shape in shapes:
         d, h = shape.config.input_dim, shape.config.hidden_dim
         rank = effective_rank(Layout(d, h, shape.steps), shape.config.rank)
