@@ -13,6 +13,7 @@ from streamtrain.daemon.turns import Turns
 from streamtrain.dataset.errors import StoreError
 from streamtrain.lessons import TeacherError
 from streamtrain.ops.logs import about, event
+from streamtrain.ops.memory import give_back
 from streamtrain.publish.errors import PublishError
 from streamtrain.publish.registry import VersionError
 from streamtrain.types import Decision
@@ -95,6 +96,7 @@ class Trainer:
                     self._asked.clear()
                     if not self._halting():
                         self._learn()
+                        give_back()
                         self.busy = False
                         self._on_change()
         except BaseException as error:  # noqa: BLE001 - whoever looks after this thread raises it, or begins anew
@@ -112,6 +114,7 @@ class Trainer:
                     # The first training says it again, and goes on trying.
                     event(_LOG, logging.WARNING, "nothing compiled ahead", error=told(error))
         self._pulse.rest()
+        give_back()
         self.warm = not self._halting()
         self._on_change()
 

@@ -161,8 +161,8 @@ class LineHandler(logging.StreamHandler[TextIO]):
         """Write a record, unless there were too many of its kind."""
         now = self._monotonic()
         self._tell_left_out(now - BURST_S)
-        record.router = _router.get()
-        kind = self._kinds.setdefault((record.name, record.msg, record.router), _Kind(now, 0, record))
+        record.__dict__["router"] = _router.get()
+        kind = self._kinds.setdefault((record.name, record.msg, _router.get()), _Kind(now, 0, record))
         kind.n += 1
         kind.record = record
         if kind.n <= BURST:
