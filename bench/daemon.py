@@ -1,13 +1,14 @@
 """What the daemon costs at rest, how soon it answers, and whether it keeps up: the process as systemd runs it.
 
-``make bench-daemon`` measures rest and the delay from the last appended line to the swap of ``current``, stage by stage;
-``make soak-daemon MINUTES=30`` appends 2,000 lines a second with a training every 10 s. Each in a folder of its own, with
-a socket that takes systemd's part and records what it is told.
+``make bench-daemon`` measures rest, and the delay from the last appended line to the swap of ``current``, stage by
+stage; ``make soak-daemon MINUTES=30`` appends 2,000 lines a second with a training every 10 s. Each in a folder of its
+own, with a socket that takes systemd's part and records what it is told.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -59,7 +60,7 @@ class Systemd:
     def longest_gap_s(self, since: float) -> float:
         """Between two kicks of the watchdog."""
         kicks = [since, *(at for at, text in self.told if "WATCHDOG=1" in text and at >= since), time.monotonic()]
-        return max(b - a for a, b in zip(kicks[:-1], kicks[1:], strict=True))
+        return max(b - a for a, b in itertools.pairwise(kicks))
 
 
 class Service:
@@ -102,7 +103,7 @@ class Service:
 
     def version(self) -> str:
         try:
-            return os.readlink(self.folder / "models" / "current")
+            return str((self.folder / "models" / "current").readlink())
         except FileNotFoundError:
             return ""
 
@@ -198,7 +199,7 @@ def stages(rounds: int) -> None:
                 cycle.learn()
                 marks.append((time.perf_counter(), "end"))
                 total: Counter[str] = Counter()
-                for (start, stage), (end, _) in zip(marks[:-1], marks[1:], strict=True):
+                for (start, stage), (end, _) in itertools.pairwise(marks):
                     total[stage] += end - start
                 for stage, seconds in total.items():
                     spent.setdefault(stage, []).append(seconds)
@@ -236,7 +237,8 @@ def soak(minutes: float) -> None:
                 time.sleep(max(0.0, began + step / 10 - time.monotonic()))
                 if service.log.stat().st_size > 64 << 20:
                     service.log.rename(service.log.with_name(f"router-{step}.jsonl"))
-                    for old in sorted(service.log.parent.glob("router-*.jsonl"), key=lambda one: one.stat().st_mtime)[:-2]:
+                    rotated = sorted(service.log.parent.glob("router-*.jsonl"), key=lambda one: one.stat().st_mtime)
+                    for old in rotated[:-2]:
                         old.unlink()
 
         writer = threading.Thread(target=write)
