@@ -267,6 +267,9 @@ def soak(minutes: float) -> None:
     warm = [(at, mb) for at, mb in memory if at - began > min(600.0, 20 * minutes)]
     slope = float(np.polyfit([at for at, _ in warm], [mb for _, mb in warm], 1)[0]) * 3600 if len(warm) > 2 else 0.0
     print(f"memory     {memory[0][1]:.0f} MB at first, {memory[-1][1]:.0f} MB at last, {slope:+.1f} MB/h after warm-up")
+    each = [[mb for at, mb in memory if minute <= (at - began) / 60 < minute + 1] for minute in range(int(minutes))]
+    step = max(1, len(each) // 10)
+    print(f"           medians of minutes: {', '.join(f'{median(one):.0f}' for one in each[::step] if one)}")
     print(f"watchdog   longest gap between kicks {gap:.1f} s of {WATCHDOG_S:.0f} allowed; {trainings} trainings")
     print(f"stopped    in {stopped:.2f} s, with lines still coming in")
 

@@ -46,7 +46,7 @@ class Crew:
     on_change : callable
         Called, from any thread, when there is something new to tell.
     while_waiting : callable
-        Called again and again where something takes long.
+        Called again and again where something takes long; what it raises ends that.
     """
 
     def __init__(

@@ -33,6 +33,10 @@ START_S = 60.0
 _LONGEST_WAIT_S = 30.0
 
 
+class StopAskedError(Exception):
+    """Told to stop in the middle of a change."""
+
+
 class Daemon:
     """Watches, ingests, trains and publishes until told to stop.
 
@@ -50,6 +54,10 @@ class Daemon:
 
     Attributes
     ----------
+    crew : Crew
+        The workers, and what each does now.
+    refused : str
+        What is wrong with the configuration file as it is now, where the one from before stays; else empty.
     abandoned : bool
         A thread did not end in time: whoever started this must end the process, which is safe at any moment.
 
@@ -73,14 +81,14 @@ class Daemon:
         self._notifier, self._monotonic = notifier, monotonic
         self._configure_logs = configure_logs
         self._bell = Bell()
-        self.crew = Crew(clock, monotonic, patience_s, self._on_change, self._tick)
+        self.crew = Crew(clock, monotonic, patience_s, self._on_change, self._while_waiting)
         self._stop_asked = self._reload_asked = False
         self._watchdog_s = watchdog_interval_s(os.environ, os.getpid())
         self._kicked_at = self._told_at = self._rang_at = self._extended_at = -1e9
         self._told = ""
         self._stalled: tuple[str, ...] = ()
         self._ready = False
-        self._refused = ""
+        self.refused = ""
         self._logs: LineHandler | None = None
         self.abandoned = False
 
@@ -106,9 +114,13 @@ class Daemon:
                 if self._reload_asked:
                     self._reload()
                 elif not self._ready and self.crew.ready:
-                    self._say_ready("ready")
+                    self._ready = True
+                    self._say_ready()
+                    event(_LOG, logging.INFO, "ready", status=self._told)
                 # What changes soon after a change rings no bell, and is looked at a little later.
                 rung = self._bell.wait(DAMPED_S if rung else self._wait_s())
+        except StopAskedError:
+            pass  # which is what we do now
         finally:
             self._stop()
 
@@ -122,7 +134,8 @@ class Daemon:
 
     def _reload(self) -> None:
         """Take the configuration file anew as a whole, or not at all."""
-        self._notifier.reloading()
+        if self._ready:
+            self._notifier.reloading()
         self._reload_asked = False  # before the file is read: a signal that comes meanwhile counts
         try:
             service = load_service(self._file)
@@ -130,28 +143,26 @@ class Daemon:
         except REFUSALS as error:
             self._refuse(error)
         else:
-            self.service, self._refused = service, ""
+            self.service, self.refused = service, ""
             self._logs = self._configure_logs(service) or self._logs
             self.crew.note_refusal(None)
-            self._say_ready("reloaded")
+            event(_LOG, logging.INFO, "reloaded")
+        if self._ready:
+            self._say_ready()
 
     def _refuse(self, error: Exception) -> None:
-        self._refused = "; ".join(line.strip() for line in told(error).splitlines())
+        self.refused = "; ".join(line.strip() for line in told(error).splitlines())
         how = "is refused" if isinstance(error, ConfigError) else "can't be used"
         what = f"the configuration {how} and the old one stays"
-        event(_LOG, logging.ERROR, what, error=self._refused)
-        self.crew.note_refusal(self._refused)
-        self._notifier.ready(self._status())
-        self._told = ""
+        event(_LOG, logging.ERROR, what, error=self.refused)
+        self.crew.note_refusal(self.refused)
 
-    def _say_ready(self, what: str) -> None:
-        self._ready = True
-        text = self._status()
-        self._notifier.ready(text)
-        event(_LOG, logging.INFO, what, status=text)
+    def _say_ready(self) -> None:
+        self._told, self._told_at = self._status(), self._monotonic()
+        self._notifier.ready(self._told)
 
     def _status(self) -> str:
-        refused = f"the new configuration is refused, the old one stays: {self._refused}" if self._refused else ""
+        refused = f"the new configuration is refused, the old one stays: {self.refused}" if self.refused else ""
         stalled = f"NO PROGRESS: {', '.join(self._stalled)}" if self._stalled else ""
         return " | ".join(part for part in (stalled, refused, self.crew.told()) if part)
 
@@ -177,6 +188,11 @@ class Daemon:
                 self._notifier.status(status)
         if self._logs is not None:
             self._logs.tick()
+
+    def _while_waiting(self) -> None:
+        self._tick()
+        if self._stop_asked:
+            raise StopAskedError
 
     def _wait_s(self) -> float:
         longest = _LONGEST_WAIT_S if self._watchdog_s is None else self._watchdog_s / 4

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 BURST, BURST_S = 10, 60.0
-"""Of one kind of event, so many are told in so long a time, in seconds; the rest is counted."""
+"""Of one kind of event, with the same reason, so many are told in so long a time, in seconds; the rest is counted."""
 
 _MAX_CHARS = 4000
 _MAX_KINDS = 1000
@@ -155,14 +155,16 @@ class LineHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self.setFormatter(formatter)
         self._monotonic = monotonic
-        self._kinds: dict[tuple[str, object, str], _Kind] = {}
+        self._kinds: dict[tuple[str, str, str], _Kind] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless there were too many of its kind."""
         now = self._monotonic()
         self._tell_left_out(now - BURST_S)
         record.__dict__["router"] = _router.get()
-        kind = self._kinds.setdefault((record.name, record.msg, _router.get()), _Kind(now, 0, record))
+        # Of one event, what has another reason is of another kind.
+        what = f"{record.msg}\0{_own_fields(record).get('reason', '')}"
+        kind = self._kinds.setdefault((record.name, what, _router.get()), _Kind(now, 0, record))
         kind.n += 1
         kind.record = record
         if kind.n <= BURST:
