@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
-.PHONY: demo test test-fast soak soak-publish fuzz lint types bench bench-ingest bench-swaps clean help
+.PHONY: demo test test-fast soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -48,6 +48,9 @@ soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for 
 soak-publish: $(VENV)/dev.stamp ## kill the publisher through 10,000 publishes and rollbacks (N=N for another number)
 	STREAMTRAIN_PUBLISHES=$(or $(N),10000) $(BIN)/pytest tests/publish/test_soak.py -v -rP
 
+soak-daemon: $(VENV)/dev.stamp ## 2,000 lines a second and a training every 10 s, for 24 hours (MINUTES=N for another time)
+	$(BIN)/python bench/daemon.py --soak $(or $(MINUTES),1440)
+
 fuzz: $(VENV)/dev.stamp ## anything at all as lines, files, gzip, state and published versions, five minutes for either
 	STREAMTRAIN_FUZZ_SECONDS=$(or $(SECONDS_EACH),75) $(BIN)/pytest tests/fuzz -v -p no:cacheprovider
 
@@ -56,6 +59,9 @@ bench-ingest: $(VENV)/bench.stamp ## lines a second, memory (GB=10 for so much) 
 
 bench-swaps: $(VENV)/dev.stamp ## swapping while serving: how soon the next version answers, and what calls cost meanwhile
 	$(BIN)/python bench/swaps.py
+
+bench-daemon: $(VENV)/dev.stamp ## the daemon at rest, its memory, and how soon the last line is in what is served
+	$(BIN)/python bench/daemon.py
 
 bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py

@@ -126,7 +126,7 @@ def latency(folder: Path, n: int) -> list[float]:
     """Seconds from the append of a line to its sample, with the watcher and the waits of the daemon's loop."""
     import threading
 
-    from streamtrain.daemon import QUIET_S, SCAN_INTERVAL_S
+    from streamtrain.daemon.reader import QUIET_S, SCAN_INTERVAL_S
     from streamtrain.dataset.store import Store
     from streamtrain.ingest.ingestor import IngestOptions, Ingestor
     from streamtrain.ingest.schema import Schema

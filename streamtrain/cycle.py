@@ -18,9 +18,10 @@ import numpy as np
 from streamtrain.answers import answers
 from streamtrain.config import Config, to_dict
 from streamtrain.dataset import scale
+from streamtrain.dataset.counts import Counts as StoreCounts
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import IngestReport
-from streamtrain.intake import Intake, Splits
+from streamtrain.intake import Cut, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
@@ -31,6 +32,7 @@ from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
 from streamtrain.train.challengers import Challenger, compete
+from streamtrain.train.meter import Meter
 from streamtrain.types import (
     F64,
     Candidate,
@@ -54,10 +56,21 @@ class LastLearned:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a cycle is doing now, for whoever looks on."""
+    """What a cycle is doing now, for whoever looks on.
+
+    Attributes
+    ----------
+    stage : str
+        "ingest", "compile", "window", "train", "judge" or "publish".
+    detail : str
+        In words.
+    n_values : int
+        Numbers in the window (samples times features): how much there is to do until the next of these.
+    """
 
     stage: str
     detail: str = ""
+    n_values: int = 0
 
 
 class Cycle:
@@ -88,6 +101,7 @@ class Cycle:
         self.config = config
         self._clock = clock
         self._say = on_progress
+        self._n_values = 0
         outlet = Outlet(config, clock)
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
@@ -98,11 +112,11 @@ class Cycle:
         """The state database, which changes when it turns out to be damaged."""
         return self.intake.store
 
-    def close(self) -> None:
-        """Give the database and the models directory back, and stop telling of changes."""
+    def close(self, grace_s: float | None = None) -> None:
+        """Give the database and the models directory back, and stop telling of changes (within so many seconds)."""
         self.intake.close()
         self.registry.close()
-        self.announcer.close()
+        self.announcer.close(grace_s)
 
     def __enter__(self) -> Cycle:
         return self
@@ -116,9 +130,12 @@ class Cycle:
         """Read what the logs have to give into the dataset."""
         return self.intake.ingest(should_stop, lambda: self._say(Progress("ingest")))
 
-    def due(self) -> bool:
-        """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`."""
-        trigger, last, counts = self.config.trigger, self._last_learned(), self.store.counts()
+    def due(self, counts: StoreCounts | None = None) -> bool:
+        """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`.
+
+        `counts` are those of the store, if they are at hand.
+        """
+        trigger, last, counts = self.config.trigger, self._last_learned(), counts or self.store.counts()
         n_new = counts.n_total_ingested - last.n_ingested
         if n_new <= 0:
             return False
@@ -127,12 +144,32 @@ class Cycle:
         enough = n_new >= trigger.min_new_samples and counts.n_samples >= trigger.min_samples
         return enough or self._clock() - last.time_s >= trigger.max_interval_s
 
-    def warm(self) -> int:
-        """Compile every kernel that training under this configuration may call; return how many there are."""
-        return self._lessons.warm()
+    def warm(self, should_stop: Callable[[], bool] = lambda: False) -> int:
+        """Compile every kernel that training under this configuration may call; return how many there are.
 
-    def learn(self, should_stop: Callable[[], bool] = lambda: False) -> Decision:
+        `should_stop` is asked before each.
+        """
+        self._say(Progress("compile"))
+        return self._lessons.warm(should_stop, lambda n: self._say(Progress("compile", f"{n} kernels ready")))
+
+    def learn(
+        self,
+        should_stop: Callable[[], bool] = lambda: False,
+        workers: int | None = None,
+        meter: Meter | None = None,
+    ) -> Decision:
         """Train on the window, judge the best candidate, publish or refuse it, and leave a receipt.
+
+        Logs may be read by another thread meanwhile: what is trained on is taken out of the dataset at the start.
+
+        Parameters
+        ----------
+        should_stop : callable
+            Asked between epochs, and from training threads.
+        workers : int, optional
+            Threads to train on; the processors that this process may use if None.
+        meter : Meter, optional
+            Told of progress within epochs.
 
         Raises
         ------
@@ -143,53 +180,54 @@ class Cycle:
         Interrupted
             If `should_stop` said so before there was a candidate to judge.
         """
-        self._say(Progress("window"))
-        ingested = self.store.counts().n_total_ingested
-        splits = self.intake.splits()
+        held = sum(chunk.n for chunk in self.store.chunks())
+        self._n_values = min(held, self.config.dataset.window) * len(self.config.schema.feature_names)
+        self._tell("window")
+        store, cut = self.store, self.intake.cut()
+        splits, ingested = cut.splits, (cut.n_ingested, store)
         waiting = ready(_counts(splits), self._rules())
         if waiting is not None:
             self.registry.refuse(waiting, details={"window": splits.sizes})
-            self._remember(ingested)
+            self._remember(*ingested)
             return waiting
 
         self.registry.acquire()
         scaling = scale.fit(splits.train.features, splits.train.weights)
         champion = self._champion()
-        self._say(Progress("train"))
+        self._tell("train")
         try:
-            lesson = self._lessons.prepare(splits, scaling, champion, should_stop)
+            lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter)
         except TeacherError as error:
             self.registry.refuse(Decision("rejected", None, str(error)), details={"window": splits.sizes})
             raise
-        ranked = compete(
-            lesson.recipes, self.intake.shape(), lesson.train, lesson.validation, should_stop, self._on_epoch
-        )
+        arrays = (lesson.train, lesson.validation)
+        ranked = compete(lesson.recipes, self.intake.shape(), *arrays, should_stop, self._on_epoch, workers, meter)
         if should_stop():
             raise Interrupted("training was stopped before it ended; its samples are kept for the next")
         best = ranked[0]
         if best.fit is None:
             failed = Decision("rejected", None, f"every candidate diverged: {best.failure}")
             self.registry.refuse(failed, details={"window": splits.sizes, "challengers": _table(ranked)})
-            self._remember(ingested)
+            self._remember(*ingested)
             return failed
 
-        self._say(Progress("judge", best.recipe.name))
-        candidate = self._candidate(best, scaling, champion)
+        self._tell("judge", best.recipe.name)
+        candidate = self._candidate(best, scaling, champion, cut)
         staged = self.registry.stage(build(candidate))
         try:
             judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
             decision = judge(self._evidence(splits, judged[1]), self._rules())
             details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
-            self._say(Progress("publish", decision.outcome))
+            self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
-                self._remember(ingested)
+                self._remember(*ingested)
                 return decision
             version = self.registry.publish(staged, decision, report(*judged).to_json(), details)
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
-        self._remember(ingested)
+        self._remember(*ingested)
         return replace(decision, version=version)
 
     def _last_learned(self) -> LastLearned:
@@ -199,7 +237,9 @@ class Cycle:
         self._remember(0)
         return LastLearned(0, self._clock())
 
-    def _remember(self, n_ingested: int) -> None:
+    def _remember(self, n_ingested: int, store: Store | None = None) -> None:
+        if store is not None and store is not self.store:
+            return  # it was damaged and begun anew meanwhile, and so was its count
         self.store.set(_LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
 
     def _rules(self) -> GateRules:
@@ -228,7 +268,7 @@ class Cycle:
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
-    def _candidate(self, best: Challenger, scaling: Scaling, champion: Champion | None) -> Candidate:
+    def _candidate(self, best: Challenger, scaling: Scaling, champion: Champion | None, cut: Cut) -> Candidate:
         if best.fit is None:
             raise ValueError("candidate: a challenger that diverged has no weights")
         tuned = best.recipe.name.startswith("fine-tuned")
@@ -243,7 +283,7 @@ class Cycle:
             origin=best.recipe.name,
             parent=champion.version if champion is not None and tuned else None,
             seed=best.recipe.seed,
-            inputs=self.store.input_ranges(),
+            inputs=cut.inputs,
             settings=_settings(self.config) | {"trained_with": asdict(best.recipe.training)},
             sequence_length=self.config.model.sequence_length,
         )
@@ -283,7 +323,10 @@ class Cycle:
         return tuple(float(accuracy) for accuracy in found if isinstance(accuracy, float))
 
     def _on_epoch(self, name: str, metrics: EpochMetrics) -> None:
-        self._say(Progress("train", f"{name} epoch {metrics.epoch + 1}, validation loss {metrics.val_loss:.4f}"))
+        self._tell("train", f"{name}, epoch {metrics.epoch + 1}, validation loss {metrics.val_loss:.4f}")
+
+    def _tell(self, stage: str, detail: str = "") -> None:
+        self._say(Progress(stage, detail, self._n_values))
 
 
 class Interrupted(Exception):  # noqa: N818 - not a fault
@@ -292,7 +335,7 @@ class Interrupted(Exception):  # noqa: N818 - not a fault
 
 def _settings(config: Config) -> dict[str, object]:
     """Leave out of the manifest what trains nothing: addresses of webhooks may hold tokens."""
-    return {name: section for name, section in to_dict(config).items() if name != "publish"}
+    return {name: section for name, section in to_dict(config).items() if name not in ("publish", "log")}
 
 
 def _counts(splits: Splits) -> Counts:

@@ -22,7 +22,7 @@ from streamtrain.ingest.disposal import Disposal
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
 from streamtrain.ingest.retry import RetryReport
 from streamtrain.train.presets import TrainingConfig, resolve
-from streamtrain.types import FastGRNNConfig, Samples
+from streamtrain.types import FastGRNNConfig, InputRange, Samples
 
 SUMMARY = ("lines", "samples", "duplicates", "quarantined", "pending")
 """What is told of an `IngestReport` in JSON."""
@@ -44,6 +44,24 @@ class Splits:
             "validation": len(self.validation.labels),
             "holdout": len(self.holdout.labels),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a training takes from the dataset, as of one moment.
+
+    Attributes
+    ----------
+    splits : Splits
+    inputs : tuple of InputRange
+        Which bytes of which files the samples came from.
+    n_ingested : int
+        Samples ever added until then.
+    """
+
+    splits: Splits
+    inputs: tuple[InputRange, ...]
+    n_ingested: int
 
 
 class Intake:
@@ -131,10 +149,23 @@ class Intake:
         """Decode quarantined lines again, and ingest those that now work."""
         return self._ingestor.retry()
 
-    def splits(self) -> Splits:
+    def cut(self) -> Cut:
+        """Take out of the dataset all that a training needs, while logs may be read on beside it.
+
+        By a connection of its own and in one read transaction: neither waits for the other, and the samples, the bytes
+        they came from and the count of what was ingested belong to the same moment.
+
+        Raises
+        ------
+        StoreError
+        """
+        with Store(self._path, self.config.schema.digest, readonly=True) as store, store.snapshot():
+            return Cut(self.splits(store), store.input_ranges(), store.counts().n_total_ingested)
+
+    def splits(self, store: Store | None = None) -> Splits:
         """Cut the rolling window by stable hashes of its sessions."""
         dataset = self.config.dataset
-        samples = window.load(self.store, dataset.window, dataset.max_age_s, self._clock())
+        samples = window.load(store or self.store, dataset.window, dataset.max_age_s, self._clock())
         samples = reweighted(samples, dataset.max_propensity_weight)
         held = in_fraction(samples.groups, dataset.holdout, dataset.seed, HOLDOUT)
         learned = select(samples, ~held)

@@ -17,6 +17,7 @@ from streamtrain.publish.artifact import Champion
 from streamtrain.train.challengers import Recipe, calm
 from streamtrain.train.distill import taught, train_teacher
 from streamtrain.train.fit import TrainingDivergedError
+from streamtrain.train.meter import Meter
 from streamtrain.train.presets import PRESET_SIZES, TrainingConfig, resolve
 from streamtrain.train.warm import Shape, warm
 from streamtrain.types import Arrays, FastGRNNConfig, Samples, Scaling
@@ -48,7 +49,12 @@ class Lessons:
         self._config = intake.config
 
     def prepare(
-        self, splits: Splits, scaling: Scaling, champion: Champion | None, should_stop: Callable[[], bool]
+        self,
+        splits: Splits,
+        scaling: Scaling,
+        champion: Champion | None,
+        should_stop: Callable[[], bool],
+        meter: Meter | None = None,
     ) -> Lesson:
         """Make the lesson of a cycle.
 
@@ -61,6 +67,8 @@ class Lessons:
             Where fine-tuning goes on from.
         should_stop : callable
             Asked while a teacher is trained.
+        meter : Meter, optional
+            Told of progress while it is.
 
         Raises
         ------
@@ -70,11 +78,13 @@ class Lessons:
         n_samples = len(splits.train.labels) + len(splits.validation.labels)
         training = self._intake.training_config(n_samples)
         if training.enable_distillation:
-            train = self._taught(train, validation, splits.train, training, should_stop)
+            train = self._taught(train, validation, splits.train, training, should_stop, meter)
         return Lesson(train, validation, self._recipes(champion, scaling, training, n_samples))
 
-    def warm(self) -> int:
-        """Compile every kernel that a lesson may call; return how many there are."""
+    def warm(
+        self, should_stop: Callable[[], bool] = lambda: False, on_kernel: Callable[[int], None] = lambda n_ready: None
+    ) -> int:
+        """Compile every kernel that a lesson may call, as `streamtrain.train.warm.warm` does."""
         steps, shape = self._config.model.sequence_length, self._intake.shape()
         settings = [self._intake.training_config(size) for size in PRESET_SIZES]
         batches = sorted({one.batch_size for one in settings})
@@ -84,7 +94,7 @@ class Lessons:
             shapes += [Shape(self._teacher_shape(), steps, batch, False) for batch in batches]
         elif distilled and self._teacher() != "column":
             shapes.append(Shape(self._teacher_file().config, steps, batches[0], False))
-        return warm(shapes)
+        return warm(shapes, should_stop, on_kernel)
 
     def _arrays(self, samples: Samples, scaling: Scaling) -> Arrays:
         index = sequence.layout(samples.groups, samples.timestamps, self._config.model.sequence_length)
@@ -123,6 +133,7 @@ class Lessons:
         samples: Samples,
         training: TrainingConfig,
         should_stop: Callable[[], bool],
+        meter: Meter | None,
     ) -> Arrays:
         """Give the training arrays a teacher's logits."""
         teacher = self._teacher()
@@ -133,15 +144,16 @@ class Lessons:
         if teacher == "trained":
             shape, calmer = self._teacher_shape(), calm(training, self._intake.overrides())
             try:
-                params = train_teacher(shape, calmer, train, validation, self._config.dataset.seed, should_stop)
+                seed = self._config.dataset.seed
+                params = train_teacher(shape, calmer, train, validation, seed, should_stop, meter)
             except TrainingDivergedError as error:
                 raise TeacherError(f"training.teacher: the teacher diverged; {error}") from error
-            return taught(train, params, shape)
+            return taught(train, params, shape, meter=meter)
         model = self._teacher_file()
         # A model file takes what a router feeds it: raw features, times the scale that is folded into it.
         factors = np.asarray(self._config.router.input_scale or 1.0, np.float32)
         raw = sequence.gather(index, samples.features * factors, samples.labels, samples.weights)
-        return taught(train, model.params, model.config, raw.features)
+        return taught(train, model.params, model.config, raw.features, meter)
 
     def _teacher_file(self) -> FastGRNN:
         file = Path(self._teacher())

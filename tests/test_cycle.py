@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from simulated_logs import lines, rows, write_config
 from streamtrain import Router
 from streamtrain.config import load
 from streamtrain.cycle import Cycle
+from streamtrain.dataset.errors import StoreDamagedError
+from streamtrain.dataset.rescue import rebuild
 
 
 def command(*words, check=True, text=None):
@@ -279,3 +282,56 @@ def test_a_terminal_without_unicode_is_no_reason_to_fail(tmp_path):
     words = [sys.executable, "-m", "streamtrain", "once", "--config", str(config)]
     environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
     assert subprocess.run(words, env=environ, capture_output=True, check=False, timeout=300).returncode == 0
+
+
+def test_what_is_read_during_a_training_belongs_to_the_next(tmp_path):
+    """Samples, the bytes they came from and the count are of one moment, though logs are read on meanwhile."""
+    config = load(write_config(tmp_path, "trigger: {min_new_samples: 500}\n"))
+    log = tmp_path / "logs" / "a.jsonl"
+    first = lines(rows(3000))
+    log.write_bytes(first)
+    more = []
+
+    def read_on(progress):
+        if progress.stage == "train" and not progress.detail and not more:
+            with log.open("ab") as out:
+                out.write(lines(rows(1000, seed=1, first_id=3000)))
+            # By another thread, as in the daemon.
+            reader = threading.Thread(target=lambda: more.append(cycle.ingest()))
+            reader.start()
+            reader.join()
+
+    with Cycle(config, on_progress=read_on) as cycle:
+        cycle.ingest()
+        decision = cycle.learn()
+        assert more[0].samples == 1000
+        manifest = cycle.registry.manifest(decision.version)
+        assert [(one["start"], one["end"]) for one in manifest["inputs"]] == [(0, len(first))]
+        assert sum(receipts(tmp_path)[-1]["window"].values()) == 3000
+        assert cycle.due()
+        assert sum(cycle.intake.splits().sizes.values()) == 4000
+
+
+def test_a_training_that_outlives_its_database_leaves_no_count_behind(tmp_path):
+    """The new database counts from nothing: with the old count, nothing would be trained on for very long."""
+    config = load(write_config(tmp_path, "trigger: {min_new_samples: 500}\n"))
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+    damaged = []
+
+    def damage(progress):
+        if progress.stage == "judge" and not damaged:
+            damaged.append(cycle.intake.store)
+            cycle.intake.store.close()
+            (tmp_path / "state" / "state.db").write_bytes(b"no database" * 1000)
+            for suffix in ("-wal", "-shm"):
+                (tmp_path / "state" / f"state.db{suffix}").unlink(missing_ok=True)
+            damage = StoreDamagedError("not a database")
+            fresh = rebuild(cycle.intake._path, config.schema.digest, damage, max_samples=9999)
+            cycle.intake._use(fresh)
+            cycle.ingest()
+
+    with Cycle(config, on_progress=damage) as cycle:
+        cycle.ingest()
+        assert cycle.learn().outcome == "published"
+        assert cycle.store is not damaged[0]
+        assert cycle.due()

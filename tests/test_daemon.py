@@ -5,12 +5,12 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 
 import pytest
+from daemon_process import PATIENCE_S, ingested, start, stop, until
 from simulated_logs import lines, rows, write_config
 
 from streamtrain import Router
@@ -20,37 +20,6 @@ from streamtrain.dataset.store import Store
 from streamtrain.publish.registry import Registry
 
 SEED = int(os.environ.get("STREAMTRAIN_TEST_SEED", "20261123"))
-PATIENCE_S = 120  # how long a test waits for what must happen, on a machine that may be busy
-
-
-def start(config, **options):
-    return subprocess.Popen([sys.executable, "-m", "streamtrain", "run", "--config", str(config)], **options)
-
-
-def until(condition, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    return pytest.fail(f"waited {PATIENCE_S} s in vain for {what}")
-
-
-def ingested(tmp_path):
-    database = tmp_path / "state" / "state.db"
-    if not database.exists():
-        return 0
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        try:
-            return connection.execute("SELECT sum(n_samples) FROM totals").fetchone()[0] or 0
-        except sqlite3.OperationalError:
-            return 0
-
-
-def stop(process):
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE_S) == 0
 
 
 def test_drop_a_log_get_a_model_see_a_router_swap(tmp_path):
@@ -83,7 +52,7 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(tmp_path):
         process.send_signal(signal.SIGHUP)
         until(lambda: said("gate.min_auc"), "the refusal")
         (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
-        until(lambda: ingested(tmp_path) == 3000, "3,000 samples with the old configuration")
+        until(lambda: ingested(tmp_path / "state") == 3000, "3,000 samples with the old configuration")
         config = write_config(tmp_path, "trigger: {min_new_samples: 1000}\n")
         process.send_signal(signal.SIGHUP)
         until((tmp_path / "models" / "current").exists, "a version with the new configuration")
@@ -129,7 +98,7 @@ def test_ingestion_goes_on_while_models_cannot_be_written(tmp_path):
     (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
     process = start(config)
     try:
-        until(lambda: ingested(tmp_path) == 3000, "the samples")
+        until(lambda: ingested(tmp_path / "state") == 3000, "the samples")
         assert process.poll() is None
         (tmp_path / "models").unlink()
         until((tmp_path / "models" / "current").exists, "a version once it can be written")
@@ -181,7 +150,7 @@ def test_sixty_kills_lose_nothing_and_double_nothing(tmp_path):
         process.wait()
         n_kills += 1
         process = start(config, stderr=subprocess.DEVNULL)
-    until(lambda: ingested(tmp_path) == n_written, f"all {n_written} lines (seed {SEED})")
+    until(lambda: ingested(tmp_path / "state") == n_written, f"all {n_written} lines (seed {SEED})")
     stop(process)
     settings = load(config)
     with Store(settings.state.directory / "state.db", settings.schema.digest, readonly=True) as store:

@@ -10,40 +10,56 @@ from typing import Any
 
 import click
 
-from streamtrain.cli.options import CONFIG, JSON, print_json, stoppable
+from streamtrain.cli.options import (
+    CONFIG,
+    JSON,
+    ROUTER,
+    ROUTERS,
+    configs,
+    print_json_of,
+    print_router,
+    stoppable,
+)
 
 
 @click.command()
 @CONFIG
+@ROUTERS
 @JSON
-def once(config_file: Path, as_json: bool) -> None:
+def once(config_file: Path, router: str | None, as_json: bool) -> None:
     """Make one full pass over what is there, then exit."""
-    from streamtrain.config import load
     from streamtrain.cycle import Cycle
     from streamtrain.ops.tables import print_left_out
 
-    with stoppable() as stopped, Cycle(load(config_file)) as cycle:
-        ingested = cycle.ingest(stopped)
-        print_left_out(ingested, cycle.store.quarantine(1000))
-        sizes = cycle.intake.splits().sizes
-        decision = _learn(cycle, stopped)
-    _show_pass(ingested, sizes, _decision(decision), as_json)
+    told = {}
+    with stoppable() as stopped:
+        for name, config in configs(config_file, router).items():
+            with Cycle(config) as cycle:
+                ingested = cycle.ingest(stopped)
+                print_left_out(ingested, cycle.store.quarantine(1000))
+                sizes = cycle.intake.splits().sizes
+                decision = _learn(cycle, stopped)
+            told[name] = _pass(ingested, sizes, _decision(decision))
+    _show_passes(told, as_json)
 
 
 @click.command()
 @CONFIG
+@ROUTERS
 @JSON
-def ingest(config_file: Path, as_json: bool) -> None:
+def ingest(config_file: Path, router: str | None, as_json: bool) -> None:
     """Read logs into the dataset only."""
-    from streamtrain.config import load
     from streamtrain.intake import Intake
     from streamtrain.ops.tables import print_left_out
 
-    with stoppable() as stopped, Intake(load(config_file)) as intake:
-        report = intake.ingest(stopped)
-        print_left_out(report, intake.store.quarantine(1000))
-        sizes = intake.splits().sizes
-    _show_pass(report, sizes, None, as_json)
+    told = {}
+    with stoppable() as stopped:
+        for name, config in configs(config_file, router).items():
+            with Intake(config) as intake:
+                report = intake.ingest(stopped)
+                print_left_out(report, intake.store.quarantine(1000))
+                told[name] = _pass(report, intake.splits().sizes, None)
+    _show_passes(told, as_json)
 
 
 @click.command()
@@ -52,14 +68,15 @@ def ingest(config_file: Path, as_json: bool) -> None:
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Schema, training and gate."
 )
+@ROUTER
 @JSON
-def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, as_json: bool) -> None:
+def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, router: str | None, as_json: bool) -> None:
     """Train once from log files, without a daemon's state, and publish if the gate lets it."""
     from streamtrain.config import load, parse
     from streamtrain.cycle import Cycle
     from streamtrain.ops.tables import print_left_out
 
-    base = parse("logs: {directory: logs}", Path()) if config_file is None else load(config_file)
+    base = parse("logs: {directory: logs}", Path()) if config_file is None else load(config_file, router)
     with tempfile.TemporaryDirectory(prefix="streamtrain-") as scratch:
         config = replace(
             base,
@@ -75,7 +92,7 @@ def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, as_jso
                 raise click.UsageError("a log could not be read (see above); nothing was trained")
             sizes = cycle.intake.splits().sizes
             decision = _learn(cycle, stopped)
-    _show_pass(ingested, sizes, _decision(decision), as_json)
+    _show_passes({"": _pass(ingested, sizes, _decision(decision))}, as_json)
 
 
 def _learn(cycle: Any, stopped: Callable[[], bool]) -> Any:
@@ -102,16 +119,19 @@ def _decision(decision: Any) -> dict[str, Any]:
     }
 
 
-def _show_pass(report: Any, window: dict[str, int], decision: dict[str, Any] | None, as_json: bool) -> None:
+def _pass(report: Any, window: dict[str, int], decision: dict[str, Any] | None) -> dict[str, Any]:
     from streamtrain.intake import SUMMARY
 
-    ingested = {name: getattr(report, name) for name in SUMMARY}
-    told: dict[str, Any] = {"ingested": ingested, "window": window}
-    if decision is not None:
-        told["decision"] = decision
+    told: dict[str, Any] = {"ingested": {name: getattr(report, name) for name in SUMMARY}, "window": window}
+    return told if decision is None else told | {"decision": decision}
+
+
+def _show_passes(told: dict[str, dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        print_json(told)
+        print_json_of(told)
         return
     from streamtrain.ops.tables import print_pass
 
-    print_pass(ingested, window, decision)
+    for name, one in told.items():
+        print_router(name)
+        print_pass(one["ingested"], one["window"], one.get("decision"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from streamtrain.cli.options import CONFIG, JSON, print_json
+from streamtrain.cli.options import CONFIG, JSON, ROUTER, print_json
 
 
 @click.group()
@@ -17,14 +17,15 @@ def quarantine() -> None:
 
 @quarantine.command(name="list")
 @CONFIG
+@ROUTER
 @JSON
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1))
-def quarantine_list(config_file: Path, as_json: bool, limit: int) -> None:
+def quarantine_list(config_file: Path, router: str | None, as_json: bool, limit: int) -> None:
     """List the latest, with file, offset and reason."""
     from streamtrain.config import load
     from streamtrain.dataset.store import Store
 
-    config = load(config_file)
+    config = load(config_file, router)
     with Store(config.state.directory / "state.db", config.schema.digest, readonly=True) as store:
         rows = store.quarantine(limit)
     if as_json:
@@ -37,14 +38,15 @@ def quarantine_list(config_file: Path, as_json: bool, limit: int) -> None:
 
 @quarantine.command(name="show")
 @CONFIG
+@ROUTER
 @JSON
 @click.argument("number", type=click.IntRange(1))
-def quarantine_show(config_file: Path, as_json: bool, number: int) -> None:
+def quarantine_show(config_file: Path, router: str | None, as_json: bool, number: int) -> None:
     """Show one line with everything that is known of it."""
     from streamtrain.config import load
     from streamtrain.dataset.store import Store
 
-    config = load(config_file)
+    config = load(config_file, router)
     with Store(config.state.directory / "state.db", config.schema.digest, readonly=True) as store:
         row = store.quarantined(number)
     if row is None:
@@ -59,13 +61,14 @@ def quarantine_show(config_file: Path, as_json: bool, number: int) -> None:
 
 @quarantine.command(name="retry")
 @CONFIG
+@ROUTER
 @JSON
-def quarantine_retry(config_file: Path, as_json: bool) -> None:
+def quarantine_retry(config_file: Path, router: str | None, as_json: bool) -> None:
     """Decode the lines again under the schema of today, and ingest those that now work."""
     from streamtrain.config import load
     from streamtrain.intake import Intake
 
-    with Intake(load(config_file)) as intake:
+    with Intake(load(config_file, router)) as intake:
         report = asdict(intake.retry())
     if as_json:
         print_json(report)

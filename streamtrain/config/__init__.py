@@ -1,12 +1,14 @@
 """Config: YAML → typed, frozen sections; unknown keys are errors, and all mistakes are named in one go."""
 
 from streamtrain.config.mistakes import ConfigError, Mistake
-from streamtrain.config.read import load, parse, to_dict
+from streamtrain.config.read import load, load_service, parse, parse_service, to_dict
+from streamtrain.config.routers import Service
 from streamtrain.config.sections import (
     SECTIONS,
     Config,
     DatasetSection,
     GateSection,
+    LogSection,
     LogsSection,
     ModelSection,
     ModelsSection,
@@ -27,6 +29,7 @@ __all__ = [
     "ConfigError",
     "DatasetSection",
     "GateSection",
+    "LogSection",
     "LogsSection",
     "Mistake",
     "ModelSection",
@@ -34,6 +37,7 @@ __all__ = [
     "PublishSection",
     "RouterSection",
     "SchemaSection",
+    "Service",
     "StateSection",
     "StatusSection",
     "TrainingSection",
@@ -41,6 +45,8 @@ __all__ = [
     "VectorFeatures",
     "WebhookTarget",
     "load",
+    "load_service",
     "parse",
+    "parse_service",
     "to_dict",
 ]

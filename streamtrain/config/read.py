@@ -12,6 +12,7 @@ import msgspec
 from streamtrain.config.checks import cross_checks
 from streamtrain.config.keys import Key, KeyValueError, as_dict, convert, keys_of, mapping_type
 from streamtrain.config.mistakes import ConfigError, Mistake, printable
+from streamtrain.config.routers import Part, Service, clashes, split
 from streamtrain.config.sections import (
     SECTIONS,
     TEACHERS,
@@ -20,7 +21,7 @@ from streamtrain.config.sections import (
     SchemaSection,
     VectorFeatures,
 )
-from streamtrain.config.text import Document, KeyPath, TextError, read_text
+from streamtrain.config.text import KeyPath, TextError, read_text
 from streamtrain.ingest.schema import TRAJECTORY, Join, Schema, VectorField
 
 _MAX_FILE_BYTES = 1024 * 1024
@@ -29,17 +30,30 @@ _READY_MADE = {"trajectory": TRAJECTORY}
 S = TypeVar("S")
 
 
-def load(path: Path) -> Config:
-    """Read a configuration file.
+def load(path: Path, router: str | None = None) -> Config:
+    """Read a configuration file for one router.
 
     Parameters
     ----------
     path : Path
+    router : str, optional
+        Name of one of the file's `routers`; not needed where there is only one.
 
     Returns
     -------
     Config
         Relative paths in it start at the file's directory.
+
+    Raises
+    ------
+    ConfigError
+        With every mistake; also when the file cannot be read, or has no such router.
+    """
+    return _chosen(load_service(path), router, path.absolute())
+
+
+def load_service(path: Path) -> Service:
+    """Read a configuration file for all its routers.
 
     Raises
     ------
@@ -60,11 +74,11 @@ def load(path: Path) -> Config:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(path, [Mistake("the file", None, "UTF-8 text", "save it as UTF-8", line)]) from error
-    return parse(text, path.parent, path)
+    return parse_service(text, path.parent, path)
 
 
 def parse(text: str, base_dir: Path, path: Path | None = None) -> Config:
-    """Read a configuration from YAML text.
+    """Read the configuration of the only router from YAML text.
 
     Parameters
     ----------
@@ -83,23 +97,54 @@ def parse(text: str, base_dir: Path, path: Path | None = None) -> Config:
     ConfigError
         With every mistake.
     """
+    return _chosen(parse_service(text, base_dir, path), None, path)
+
+
+def parse_service(text: str, base_dir: Path, path: Path | None = None) -> Service:
+    """Read the configuration of all routers from YAML text; parameters and errors as in `parse`."""
     try:
         document = read_text(text)
     except TextError as error:
         mistake = Mistake(error.key or "the file", None, "plain YAML", f"{error.problem}: {error.hint}", error.line)
         raise ConfigError(path, [mistake]) from error
-    reader = _Reader(document, base_dir.absolute())
-    config = _rooted(reader.config(), base_dir.absolute())
+    parts, mistakes = split(document)
+    routers = {}
+    for part in parts:
+        routers[part.name], found = _read(part, base_dir.absolute())
+        mistakes.extend(found)
+    if len(parts) > 1 and not mistakes:
+        mistakes.extend(clashes(routers))
+    if mistakes:
+        # What is wrong in a section for all routers is wrong once.
+        raise ConfigError(path, list({str(mistake): mistake for mistake in mistakes}.values()))
+    first = next(iter(routers.values()))
+    return Service(routers, first.status, first.log)
+
+
+def _read(part: Part, base_dir: Path) -> tuple[Config, list[Mistake]]:
+    reader = _Reader(part, base_dir)
+    config = _rooted(reader.config(), base_dir)
     # A rule about two keys says nothing useful while one of them is wrong by itself.
     wrong = [mistake.key for mistake in reader.mistakes]
-    reader.mistakes.extend(
-        Mistake(found.keys[0], found.value, found.expected, found.hint, reader.line(*found.keys))
-        for found in cross_checks(config)
-        if not any(f"{key}.".startswith(f"{mistaken}.") for key in found.keys for mistaken in wrong)
-    )
-    if reader.mistakes:
-        raise ConfigError(path, reader.mistakes)
-    return config
+    for found in cross_checks(config):
+        keys = [part.shown(tuple(key.split("."))) for key in found.keys]
+        if not any(f"{key}.".startswith(f"{mistaken}.") for key in keys for mistaken in wrong):
+            line = reader.line(*found.keys)
+            reader.mistakes.append(Mistake(keys[0], found.value, found.expected, found.hint, line))
+    return config, reader.mistakes
+
+
+def _chosen(service: Service, router: str | None, path: Path | None) -> Config:
+    there = [name for name in service.routers if name]
+    if router is None and len(service.routers) == 1:
+        return next(iter(service.routers.values()))
+    if router is None:
+        hint = f"choose one by --router NAME: {', '.join(there)}"
+        raise ConfigError(path, [Mistake("routers", None, "one router", hint)])
+    if router not in there:
+        hint = f"there are {', '.join(there)}" if there else "the file has no `routers`; leave --router out"
+        raise ConfigError(path, [Mistake("--router", router, "the name of one of `routers`", hint)])
+    return service.routers[router]
 
 
 def _rooted(config: Config, base_dir: Path) -> Config:
@@ -129,11 +174,12 @@ def to_dict(config: Config) -> dict[str, object]:
 class _Reader:
     """Turns a document into sections; what does not fit is noted and read as its default."""
 
-    def __init__(self, document: Document, base_dir: Path) -> None:
+    def __init__(self, part: Part, base_dir: Path) -> None:
         self.mistakes: list[Mistake] = []
         # Stands for a required value that is missing, so that reading can go on to the next mistake.
         self._placeholder = base_dir
-        self._document = document
+        self._part = part
+        self._document = part.document
         self._base_dir = base_dir
 
     def line(self, *keys: str) -> int | None:
@@ -192,8 +238,7 @@ class _Reader:
         return self._base_dir / value if isinstance(value, Path) else value
 
     def _note(self, path: KeyPath, value: object, expected: str, hint: str = "") -> None:
-        key = ".".join(path)
-        self.mistakes.append(Mistake(key, value, expected, hint, self._document.lines.get(path)))
+        self.mistakes.append(Mistake(self._part.shown(path), value, expected, hint, self._document.lines.get(path)))
 
     def _refuse_unknown(self, given: dict[str, object], known: list[str], path: KeyPath) -> None:
         for name in given:

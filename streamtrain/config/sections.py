@@ -326,6 +326,17 @@ class StatusSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSection:
+    """What the daemon says of itself, on stderr."""
+
+    format: Annotated[
+        Literal["auto", "text", "json"],
+        "`text`: a line an event, with the time; `json`: an object a line; `auto`: text, for the journal with its "
+        "priority instead of the time.",
+    ] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A whole configuration, checked."""
 
@@ -341,6 +352,7 @@ class Config:
     router: RouterSection = field(default_factory=RouterSection)
     publish: PublishSection = field(default_factory=PublishSection)
     status: StatusSection = field(default_factory=StatusSection)
+    log: LogSection = field(default_factory=LogSection)
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -356,5 +368,6 @@ SECTIONS: dict[str, type[Any]] = {
     "router": RouterSection,
     "publish": PublishSection,
     "status": StatusSection,
+    "log": LogSection,
 }
 """Section classes by the name of their section, in order."""

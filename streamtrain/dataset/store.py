@@ -186,9 +186,9 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Hold what is held still, for as long as it takes to read several chunks."""
+        """Hold what is held still, for as long as it takes to read several things; one within another is one."""
         with self._guard:
-            if not self._readonly:
+            if not self._readonly or self._db.in_transaction:
                 yield
                 return
             with self._reading("read a snapshot"), self._db:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from streamtrain.config import Config
-from streamtrain.dataset.errors import StoreMissingError
+from streamtrain.dataset.errors import StoreError, StoreMissingError
 from streamtrain.dataset.rescue import REBUILT
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import Ingestor
 from streamtrain.intake import ingest_options
 from streamtrain.publish.catalog import Catalog
 from streamtrain.publish.registry import PublishError, VersionError
+
+REFUSED = "refused_configuration"
+"""The fact under which the daemon notes in the store that it goes on under an earlier configuration, and why."""
 
 
 def collect(config: Config, now: float | None = None) -> dict[str, Any]:
@@ -27,7 +31,8 @@ def collect(config: Config, now: float | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON values: "window", "current", "last_decision", "lag", "ingested", "versions".
+        JSON values: "window", "current", "last_decision", "lag", "ingested", "versions", and
+        "refused_configuration" where a running daemon could not use what the file was changed into.
     """
     moment = time.time() if now is None else now
     catalog = Catalog(config.models.directory)
@@ -39,6 +44,17 @@ def collect(config: Config, now: float | None = None) -> dict[str, Any]:
         "last_decision": decisions[-1] if decisions else None,
         "versions": len(catalog.names()),
     }
+
+
+def collect_all(configs: Mapping[str, Config], now: float | None = None) -> dict[str, dict[str, Any]]:
+    """Gather the state of each router; {"error": why} of one of which nothing can be told, beside the others."""
+    states: dict[str, dict[str, Any]] = {}
+    for name, config in configs.items():
+        try:
+            states[name] = collect(config, now)
+        except (StoreError, PublishError, OSError) as error:
+            states[name] = {"error": str(error)}
+    return states
 
 
 def _version(catalog: Catalog, name: str) -> dict[str, Any]:
@@ -82,4 +98,5 @@ def _dataset(config: Config, now: float) -> dict[str, Any]:
             },
             "lag": {"bytes": behind_bytes, "seconds": behind_s},
             "rebuilt": store.get(REBUILT),
+            REFUSED: store.get(REFUSED),
         }

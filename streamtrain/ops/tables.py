@@ -66,6 +66,13 @@ def print_status(state: dict[str, Any]) -> None:
             f"{_plain(rebuilt['aside'])}; the dataset holds what the logs that were still there gave",
             soft_wrap=True,
         )
+    refused = state.get("refused_configuration")
+    if refused:
+        console.print(
+            f"[red]refused[/]   {_time(refused['time'])}: the daemon goes on under the configuration from before: "
+            f"{_plain(refused['reason'])}",
+            soft_wrap=True,
+        )
     current = state["current"]
     if current is None:
         console.print("serving   nothing yet")

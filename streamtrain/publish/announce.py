@@ -63,6 +63,7 @@ class Announcer:
         self._clock = clock
         self._environ = os.environ if environ is None else environ
         self._stopped_at: float | None = None
+        self._grace_s = STOP_GRACE_S
         self._stopping = threading.Event()
         self._workers = [_Worker("hooks", self._run_hooks, self._stopping)] if hooks else []
         self._workers += [self._worker(webhook) for webhook in webhooks]
@@ -102,18 +103,19 @@ class Announcer:
                 return
             time.sleep(_LOOK_S)
 
-    def close(self) -> None:
-        """Stop: what is running may end within `STOP_GRACE_S`, what waits is given up."""
+    def close(self, grace_s: float | None = None) -> None:
+        """Stop: what is running may end within `STOP_GRACE_S` (or so many seconds), what waits is given up."""
         if self._stopping.is_set():
             return
+        self._grace_s = STOP_GRACE_S if grace_s is None else grace_s
         self._stopped_at = time.monotonic()
         self._stopping.set()
         for worker in self._workers:
-            worker.join(self._stopped_at + STOP_GRACE_S + 2.0)
+            worker.join(self._stopped_at + self._grace_s + 2.0)
 
     def _deadline(self, started: float) -> float:
         limit = started + self._hook_timeout_s
-        return limit if self._stopped_at is None else min(limit, self._stopped_at + STOP_GRACE_S)
+        return limit if self._stopped_at is None else min(limit, self._stopped_at + self._grace_s)
 
     def _run_hooks(self, change: Change) -> None:
         secrets = [webhook.secret_env for webhook in self._webhooks if webhook.secret_env]

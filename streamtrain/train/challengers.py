@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from streamtrain.train.fit import Fit, TrainingDivergedError
+from streamtrain.train.meter import Meter
 from streamtrain.train.presets import TrainingConfig
 from streamtrain.train.stages import train as train_fully
 from streamtrain.types import Arrays, EpochMetrics, FastGRNNConfig, Params
@@ -68,6 +69,7 @@ def compete(
     should_stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[str, EpochMetrics], None] = lambda name, metrics: None,
     workers: int | None = None,
+    meter: Meter | None = None,
 ) -> list[Challenger]:
     """Train every recipe on a thread of its own (the kernels hold no GIL) and rank them, best first.
 
@@ -86,6 +88,8 @@ def compete(
         Called with a recipe's name after each of its epochs, from its thread.
     workers : int, optional
         Threads; the processors that this process may use if None.
+    meter : Meter, optional
+        Told of progress within epochs.
     """
 
     def run(recipe: Recipe) -> Challenger:
@@ -99,6 +103,7 @@ def compete(
                 recipe.seed,
                 should_stop,
                 lambda metrics: on_epoch(recipe.name, metrics),
+                meter,
             )
         except TrainingDivergedError as error:
             return Challenger(recipe, None, float("inf"), str(error))

@@ -7,11 +7,18 @@ from dataclasses import replace
 
 from streamtrain.model.params import initialise
 from streamtrain.train.fit import fit, logits
+from streamtrain.train.meter import Meter
 from streamtrain.train.presets import TrainingConfig
 from streamtrain.types import F32, Arrays, FastGRNNConfig, Params
 
 
-def taught(arrays: Arrays, teacher: Params, config: FastGRNNConfig, features: F32 | None = None) -> Arrays:
+def taught(
+    arrays: Arrays,
+    teacher: Params,
+    config: FastGRNNConfig,
+    features: F32 | None = None,
+    meter: Meter | None = None,
+) -> Arrays:
     """Give arrays the logits of a teacher.
 
     Parameters
@@ -22,6 +29,8 @@ def taught(arrays: Arrays, teacher: Params, config: FastGRNNConfig, features: F3
         Of the teacher.
     features : float32, (N, T, D), optional
         What the teacher takes, where that is not the normalised features of `arrays`: a model file takes raw ones.
+    meter : Meter, optional
+        Told of progress.
 
     Raises
     ------
@@ -34,7 +43,7 @@ def taught(arrays: Arrays, teacher: Params, config: FastGRNNConfig, features: F3
             f"distil: the teacher takes {config.input_dim} features, the data has {given.shape[2]}; "
             "use a teacher that was trained on this schema"
         )
-    return replace(arrays, teachers=logits(teacher, config, given))
+    return replace(arrays, teachers=logits(teacher, config, given, meter))
 
 
 def train_teacher(
@@ -44,6 +53,7 @@ def train_teacher(
     validation: Arrays | None,
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
+    meter: Meter | None = None,
 ) -> Params:
     """Train a network on the same arrays to learn from.
 
@@ -56,6 +66,8 @@ def train_teacher(
     train, validation : Arrays
     seed : int
     should_stop : callable
+    meter : Meter, optional
+        Told of progress within epochs.
     """
     plain = replace(training, enable_distillation=False, prune=0.0, quantization_aware_epochs=0)
-    return fit(initialise(config, seed), config, plain, train, validation, seed, should_stop).params
+    return fit(initialise(config, seed), config, plain, train, validation, seed, should_stop, meter=meter).params

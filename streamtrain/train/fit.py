@@ -12,6 +12,7 @@ from streamtrain.kernels.factors import Factored, effective_rank
 from streamtrain.kernels.layout import Layout, Scratch
 from streamtrain.model.factorise import factorise
 from streamtrain.model.params import aligned, pack, unpack
+from streamtrain.train.meter import Meter, counted
 from streamtrain.train.presets import TrainingConfig
 from streamtrain.types import F32, F64, Arrays, EpochMetrics, FastGRNNConfig, Params
 
@@ -72,10 +73,12 @@ class Scorer:
     config : FastGRNNConfig
     steps : int
         T.
+    meter : Meter, optional
+        Told of progress within a pass.
     """
 
-    def __init__(self, config: FastGRNNConfig, steps: int) -> None:
-        self._config = config
+    def __init__(self, config: FastGRNNConfig, steps: int, meter: Meter | None = None) -> None:
+        self._config, self._meter = config, meter
         self.layout = Layout(config.input_dim, config.hidden_dim, steps)
         self._score = kernel.scoring_kernel(config.input_dim, config.hidden_dim, steps)
         self._scratch = aligned(Scratch(self.layout, kernel.EVALUATION_BATCH).size)
@@ -95,7 +98,8 @@ class Scorer:
 
     def _call(self, packed: F32, split: Split, out: F32, report: F64) -> None:
         nu, zeta = self._config.nu, self._config.zeta
-        self._score(packed, self._scratch, split.x, split.y, split.w, nu, zeta, out, report)
+        with counted(self._meter, report[kernel.WEIGHT : kernel.WEIGHT + 1]):
+            self._score(packed, self._scratch, split.x, split.y, split.w, nu, zeta, out, report)
 
 
 class Optimiser:
@@ -113,6 +117,8 @@ class Optimiser:
         Packed ones and zeros; a zero keeps a weight where it is.
     rounded : bool
         Whether the forward pass sees the weights rounded to INT8.
+    meter : Meter, optional
+        Told of progress within an epoch.
     """
 
     def __init__(
@@ -123,7 +129,9 @@ class Optimiser:
         distilled: bool = False,
         mask: F32 = _EMPTY,
         rounded: bool = False,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter
         rank = effective_rank(layout, config.rank)
         self._factored = Factored(layout, rank)
         self._train = kernel.training_kernel(
@@ -159,7 +167,8 @@ class Optimiser:
         report = np.zeros(kernel.N_REPORT)
         data = (split.x, split.y, split.w, split.q)
         moved = (self._f, self._m, self._v, self._p, self._mask, self._scratch)
-        done = self._train(*moved, *data, self._hyper, self._state, np.uint64(key), report)
+        with counted(self._meter, self._state):
+            done = self._train(*moved, *data, self._hyper, self._state, np.uint64(key), report)
         return None if done < 0 else float(report[kernel.LOSS] / max(report[kernel.WEIGHT], _TINY))
 
 
@@ -179,6 +188,7 @@ def fit(
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
     mask: Params | None = None,
     rounded: bool = False,
+    meter: Meter | None = None,
 ) -> Fit:
     """Train from `start` and return the best weights seen.
 
@@ -198,6 +208,8 @@ def fit(
         Ones and zeros; a weight under a zero keeps its value.
     rounded : bool
         Train and validate with the weights rounded to INT8 in the forward pass.
+    meter : Meter, optional
+        Told of progress within epochs and evaluations.
 
     Raises
     ------
@@ -206,9 +218,9 @@ def fit(
         learning rate.
     """
     distilled = training.enable_distillation and train.teachers is not None
-    scorer = Scorer(config, train.features.shape[1])
+    scorer = Scorer(config, train.features.shape[1], meter)
     packed_mask = _EMPTY if mask is None else pack(mask, scorer.layout)
-    optimiser = Optimiser(config, training, scorer.layout, distilled, packed_mask, rounded)
+    optimiser = Optimiser(config, training, scorer.layout, distilled, packed_mask, rounded, meter)
     on_train = Split.of(train)
     held_out = None if validation is None or len(validation.labels) == 0 else Split.of(validation)
     run = _Run(optimiser, scorer, training, pack(start, scorer.layout))
@@ -287,8 +299,8 @@ class _Run:
         self._optimiser.start(self.best)
 
 
-def logits(params: Params, config: FastGRNNConfig, features: F32) -> F32:
-    """Logits of features of shape (N, T, D), float32 (N, T).
+def logits(params: Params, config: FastGRNNConfig, features: F32, meter: Meter | None = None) -> F32:
+    """Logits of features of shape (N, T, D), float32 (N, T); `meter` is told of progress.
 
     Raises
     ------
@@ -298,7 +310,7 @@ def logits(params: Params, config: FastGRNNConfig, features: F32) -> F32:
     if features.ndim != 3 or features.shape[2] != config.input_dim:
         raise ValueError(f"logits: features have shape {features.shape}; expected (N, T, {config.input_dim})")
     n, steps, _ = features.shape
-    scorer = Scorer(config, steps)
+    scorer = Scorer(config, steps, meter)
     flat = np.ascontiguousarray(features, np.float32).ravel()
     ones = np.ones(n * steps, np.float32)
     return scorer.logits(pack(params, scorer.layout), Split(flat, ones, ones, _EMPTY)).reshape(n, steps)

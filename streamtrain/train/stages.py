@@ -11,6 +11,7 @@ from streamtrain.model.params import WEIGHTS, as_dict, pack
 from streamtrain.model.prune import is_pruned, prune
 from streamtrain.model.quantize import dequantize, quantize
 from streamtrain.train.fit import Fit, Scorer, Split, fit
+from streamtrain.train.meter import Meter
 from streamtrain.train.presets import TrainingConfig
 from streamtrain.types import Arrays, EpochMetrics, FastGRNNConfig, Params
 
@@ -29,6 +30,7 @@ def train(
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
+    meter: Meter | None = None,
 ) -> Fit:
     """Train through every stage that `training` asks for; parameters as in `streamtrain.train.fit.fit`.
 
@@ -38,12 +40,12 @@ def train(
     mask = None
     if training.prune > 0 and is_pruned(start, training.prune):
         mask = nonzero(start)
-    made = fit(start, config, training, data, validation, seed, should_stop, on_epoch, mask)
+    made = fit(start, config, training, data, validation, seed, should_stop, on_epoch, mask, meter=meter)
     if training.prune > 0 and mask is None:
-        made = _settle(made, config, training, data, validation, seed, should_stop, on_epoch)
+        made = _settle(made, config, training, data, validation, seed, should_stop, on_epoch, meter)
         mask = nonzero(made.params)
     if training.quantization_aware_epochs > 0 and made.stopped != "interrupted":
-        made = _round(made, config, training, data, validation, seed, should_stop, on_epoch, mask)
+        made = _round(made, config, training, data, validation, seed, should_stop, on_epoch, mask, meter)
     return made
 
 
@@ -65,12 +67,12 @@ def _settle(
     seed: int,
     should_stop: Callable[[], bool],
     on_epoch: Callable[[EpochMetrics], None],
+    meter: Meter | None,
 ) -> Fit:
     pruned = prune(made.params, training.prune)
     shorter = replace(training, epochs=max(1, round(training.epochs * SETTLING_SHARE)))
-    after = fit(
-        pruned, config, shorter, data, validation, seed + 1, should_stop, _later(on_epoch, made), nonzero(pruned)
-    )
+    kept, told = nonzero(pruned), _later(on_epoch, made)
+    after = fit(pruned, config, shorter, data, validation, seed + 1, should_stop, told, kept, meter=meter)
     return _joined(made, after, after.params, after.best_epoch)
 
 
@@ -84,15 +86,15 @@ def _round(
     should_stop: Callable[[], bool],
     on_epoch: Callable[[EpochMetrics], None],
     mask: Params | None,
+    meter: Meter | None,
 ) -> Fit:
     rate = training.learning_rate * ROUNDED_RATE
     last = replace(training, epochs=training.quantization_aware_epochs, learning_rate=rate)
-    after = fit(
-        made.params, config, last, data, validation, seed + 2, should_stop, _later(on_epoch, made), mask, rounded=True
-    )
+    told = _later(on_epoch, made)
+    after = fit(made.params, config, last, data, validation, seed + 2, should_stop, told, mask, True, meter)
     if validation is None or len(validation.labels) == 0:
         return _joined(made, after, after.params, after.best_epoch)
-    scorer, split = Scorer(config, data.features.shape[1]), Split.of(validation)
+    scorer, split = Scorer(config, data.features.shape[1], meter), Split.of(validation)
     before, _ = scorer.evaluate(pack(dequantize(quantize(made.params)), scorer.layout), split)
     now, _ = scorer.evaluate(pack(dequantize(quantize(after.params)), scorer.layout), split)
     if now < before:
