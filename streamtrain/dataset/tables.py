@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from streamtrain.dataset.errors import StoreBusyError, StoreDamagedError, StoreError, StoreMissingError, StoreNewerError
+from streamtrain.dataset.errors import StoreBusyError, StoreDamagedError, StoreError, StoreMissingError
+from streamtrain.dataset.migration import PROGRAM, VERSION, WRITTEN_BY, newer, note_writer, older, upgrade
 
-VERSION: Final = 2
 _APPLICATION: Final = 0x5354524E  # "STRN"
 
 # Everything that was read under one log schema belongs to it: samples of different schemas are never mixed, and going
@@ -103,22 +103,6 @@ CREATE TABLE quarantine (
     line BLOB NOT NULL
 );
 """
-# What each version added to the one before.
-_UPGRADES: Final = {
-    2: """
-CREATE TABLE pending (
-    schema INTEGER NOT NULL,
-    key INTEGER NOT NULL,
-    waiting INTEGER NOT NULL,
-    seen REAL NOT NULL,
-    record BLOB NOT NULL
-);
-CREATE UNIQUE INDEX pending_by_key ON pending (schema, key);
-CREATE INDEX pending_by_age ON pending (schema, waiting, seen);
-ALTER TABLE totals ADD COLUMN n_unlabelled INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE totals ADD COLUMN n_expired INTEGER NOT NULL DEFAULT 0;
-""",
-}
 
 
 def connect(path: Path, readonly: bool) -> sqlite3.Connection:
@@ -233,9 +217,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     if version > VERSION:
-        raise StoreNewerError(
-            f"open {path}: its format is version {version}, this program knows up to {VERSION}; upgrade the program"
-        )
+        raise newer(connection, path, version)
     if version and application != _APPLICATION:
         raise StoreDamagedError(
             f"open {path}: it is the database of another program; name another state directory", foreign=True
@@ -244,7 +226,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
         if not version:
             raise StoreMissingError(f"open {path}: it is empty; `ingest`, `once` or `run` fills it")
         if version < VERSION:
-            raise StoreError(f"open {path}: its format is version {version}; `ingest`, `once` or `run` upgrades it")
+            raise older(path, version)
         return
     connection.execute("PRAGMA journal_mode = WAL")
     # A file that it can't open for writing SQLite opens for reading, and says nothing. Better to hear of it now.
@@ -255,9 +237,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
     # Between checkpoints pages are written again and again; each goes to the database once. 64 MiB of 4 KiB pages.
     connection.execute("PRAGMA wal_autocheckpoint = 16384")
     connection.execute("PRAGMA journal_size_limit = 67108864")
+    if not version:
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION};")
     if version < VERSION:
-        steps = [_UPGRADES[later] for later in range(max(version, 1) + 1, VERSION + 1)]
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {'' if version else _TABLES}{''.join(steps)}"
-            f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
-        )
+        upgrade(connection, path, version)
+    elif connection.execute("SELECT value FROM facts WHERE key = ?", (WRITTEN_BY,)).fetchone() != (PROGRAM,):
+        note_writer(connection)
