@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from streamtrain.dataset.errors import StoreBusyError, StoreDamagedError, StoreError, StoreMissingError, StoreNewerError
+from streamtrain.dataset.errors import StoreBusyError, StoreDamagedError, StoreError, StoreMissingError
+from streamtrain.dataset.migration import PROGRAM, VERSION, WRITTEN_BY, newer, note_writer, older, upgrade
 
-VERSION: Final = 2
 _PAGE_BYTES: Final = 16384
 _WAL_BYTES: Final = 64 << 20
 _APPLICATION: Final = 0x5354524E  # "STRN"
@@ -105,22 +105,6 @@ CREATE TABLE quarantine (
     line BLOB NOT NULL
 );
 """
-# What each version added to the one before.
-_UPGRADES: Final = {
-    2: """
-CREATE TABLE pending (
-    schema INTEGER NOT NULL,
-    key INTEGER NOT NULL,
-    waiting INTEGER NOT NULL,
-    seen REAL NOT NULL,
-    record BLOB NOT NULL
-);
-CREATE UNIQUE INDEX pending_by_key ON pending (schema, key);
-CREATE INDEX pending_by_age ON pending (schema, waiting, seen);
-ALTER TABLE totals ADD COLUMN n_unlabelled INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE totals ADD COLUMN n_expired INTEGER NOT NULL DEFAULT 0;
-""",
-}
 
 
 def connect(path: Path, readonly: bool) -> sqlite3.Connection:
@@ -235,9 +219,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     if version > VERSION:
-        raise StoreNewerError(
-            f"open {path}: its format is version {version}, this program knows up to {VERSION}; upgrade the program"
-        )
+        raise newer(connection, path, version)
     if version and application != _APPLICATION:
         raise StoreDamagedError(
             f"open {path}: it is the database of another program; name another state directory", foreign=True
@@ -246,7 +228,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
         if not version:
             raise StoreMissingError(f"open {path}: it is empty; `ingest`, `once` or `run` fills it")
         if version < VERSION:
-            raise StoreError(f"open {path}: its format is version {version}; `ingest`, `once` or `run` upgrades it")
+            raise older(path, version)
         return
     if not version:
         # Chunks of samples are long: four times fewer pages to link, sum and write. An older database keeps its own.
@@ -261,9 +243,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
     page_bytes = int(connection.execute("PRAGMA page_size").fetchone()[0])
     connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // page_bytes}")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+    if not version:
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION};")
     if version < VERSION:
-        steps = [_UPGRADES[later] for later in range(max(version, 1) + 1, VERSION + 1)]
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {'' if version else _TABLES}{''.join(steps)}"
-            f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
-        )
+        upgrade(connection, path, version)
+    elif connection.execute("SELECT value FROM facts WHERE key = ?", (WRITTEN_BY,)).fetchone() != (PROGRAM,):
+        note_writer(connection)

@@ -16,10 +16,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from streamtrain import __version__
 from streamtrain.model.signature import SIGNATURE_BYTES, SIGNATURE_FILE, PublicKey
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Newest version of the manifest that this program reads; `schema_of` says which one a model needs."""
 MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
 FILE_LIMIT_BYTES = 256 * 1024 * 1024
 _PIECE_BYTES = 2047
@@ -118,10 +120,33 @@ def unseal(data: bytes) -> Manifest:
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise ValueError(f"schema_version is {schema!r}; expected a positive integer")
     if schema > SCHEMA_VERSION:
-        raise ValueError(
-            f"schema_version is {schema}; this streamtrain reads up to {SCHEMA_VERSION}: upgrade what reads it"
-        )
+        raise ValueError(_newer(schema, manifest.get("written_by")))
     return manifest
+
+
+def schema_of(sequence_length: int) -> int:
+    """Lowest version of the manifest that says all that serving needs: a router that knows no more can serve the model.
+
+    Parameters
+    ----------
+    sequence_length : int
+        Steps of a session that the model was trained on.
+
+    Returns
+    -------
+    int
+        2 for a model of sessions, which a router that reads up to version 1 would ask as if each request stood alone;
+        1 for others, as 0.1.0 wrote it.
+    """
+    return 2 if sequence_length > 1 else 1
+
+
+def _newer(schema: int, writer: object) -> str:
+    name = writer[:80] if isinstance(writer, str) and writer.isprintable() and writer else "a newer streamtrain"
+    return (
+        f"schema_version is {schema}, written by {name}; this is streamtrain {__version__}, which reads up to "
+        f"{SCHEMA_VERSION}: upgrade what reads it, or roll back to a version that it reads"
+    )
 
 
 def read_sealed(

@@ -8,6 +8,7 @@ from typing import Any
 
 from streamtrain.config import Config
 from streamtrain.dataset.errors import StoreError, StoreMissingError
+from streamtrain.dataset.migration import MIGRATED
 from streamtrain.dataset.rescue import REBUILT
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import Ingestor
@@ -98,5 +99,6 @@ def _dataset(config: Config, now: float) -> dict[str, Any]:
             },
             "lag": {"bytes": behind_bytes, "seconds": behind_s},
             "rebuilt": store.get(REBUILT),
+            "migrated": store.get(MIGRATED),
             REFUSED: store.get(REFUSED),
         }

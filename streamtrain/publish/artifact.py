@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from streamtrain import __version__
 from streamtrain.model.fold import fold
 from streamtrain.model.formats import (
     F32_FILE,
@@ -34,7 +35,7 @@ from streamtrain.model.formats import (
 )
 from streamtrain.model.forward import probabilities, sequence_probabilities
 from streamtrain.model.quantize import WEIGHTS, dequantize
-from streamtrain.model.seal import MANIFEST_FILE, SCHEMA_VERSION, Manifest, VersionError, digest, read_sealed, seal
+from streamtrain.model.seal import MANIFEST_FILE, Manifest, VersionError, digest, read_sealed, schema_of, seal
 from streamtrain.model.signature import PublicKey
 from streamtrain.model.tensors import TensorFileError
 from streamtrain.types import F64, Candidate, Decision, FastGRNNConfig, Params, QuantizedParams, Scaling
@@ -110,7 +111,8 @@ def build(candidate: Candidate) -> dict[str, bytes]:
     factors = np.ones(config.input_dim) if candidate.input_scale is None else np.array(candidate.input_scale)
     in_float32 = probabilities(folded, golden * factors, config.nu, config.zeta, dtype=np.float32)
     manifest = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema_of(candidate.sequence_length),
+        "written_by": f"streamtrain {__version__}",
         "version": None,
         "timestamp": None,
         "model_path": F32_FILE,
