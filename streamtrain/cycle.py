@@ -21,7 +21,7 @@ from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import IngestReport
-from streamtrain.intake import Cut, Intake, Splits
+from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
@@ -43,7 +43,6 @@ from streamtrain.types import (
 )
 
 _LOG = logging.getLogger(__name__)
-_LAST_LEARNED = "last_learned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +65,18 @@ class Progress:
         In words.
     n_values : int
         Numbers in the window (samples times features): how much there is to do until the next of these.
+    challenger : str
+        Whose epoch ended, in "train"; "" for none.
+    n_epochs, most_epochs : int
+        Epochs that it has behind it, and how many there may be: it stops early where that is better.
     """
 
     stage: str
     detail: str = ""
     n_values: int = 0
+    challenger: str = ""
+    n_epochs: int = 0
+    most_epochs: int = 0
 
 
 class Cycle:
@@ -102,6 +108,7 @@ class Cycle:
         self._clock = clock
         self._say = on_progress
         self._n_values = 0
+        self._most_epochs: dict[str, int] = {}
         outlet = Outlet(config, clock)
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
@@ -201,6 +208,7 @@ class Cycle:
             self.registry.refuse(Decision("rejected", None, str(error)), details={"window": splits.sizes})
             raise
         arrays = (lesson.train, lesson.validation)
+        self._most_epochs = {recipe.name: recipe.training.epochs for recipe in lesson.recipes}
         ranked = compete(lesson.recipes, self.intake.shape(), *arrays, should_stop, self._on_epoch, workers, meter)
         if should_stop():
             raise Interrupted("training was stopped before it ended; its samples are kept for the next")
@@ -231,7 +239,7 @@ class Cycle:
         return replace(decision, version=version)
 
     def _last_learned(self) -> LastLearned:
-        kept = self.store.get(_LAST_LEARNED)
+        kept = self.store.get(LAST_LEARNED)
         if isinstance(kept, dict):
             return LastLearned(**kept)
         self._remember(0)
@@ -240,7 +248,7 @@ class Cycle:
     def _remember(self, n_ingested: int, store: Store | None = None) -> None:
         if store is not None and store is not self.store:
             return  # it was damaged and begun anew meanwhile, and so was its count
-        self.store.set(_LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
+        self.store.set(LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
 
     def _rules(self) -> GateRules:
         trigger, gate = self.config.trigger, self.config.gate
@@ -323,7 +331,8 @@ class Cycle:
         return tuple(float(accuracy) for accuracy in found if isinstance(accuracy, float))
 
     def _on_epoch(self, name: str, metrics: EpochMetrics) -> None:
-        self._tell("train", f"{name}, epoch {metrics.epoch + 1}, validation loss {metrics.val_loss:.4f}")
+        n, detail = metrics.epoch + 1, f"{name}, epoch {metrics.epoch + 1}, validation loss {metrics.val_loss:.4f}"
+        self._say(Progress("train", detail, self._n_values, name, n, max(n, self._most_epochs.get(name, n))))
 
     def _tell(self, stage: str, detail: str = "") -> None:
         self._say(Progress(stage, detail, self._n_values))

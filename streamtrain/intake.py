@@ -26,6 +26,8 @@ from streamtrain.types import FastGRNNConfig, InputRange, Samples
 
 SUMMARY = ("lines", "samples", "duplicates", "quarantined", "pending")
 """What is told of an `IngestReport` in JSON."""
+LAST_LEARNED = "last_learned"
+"""The fact that says how many samples had ever been ingested, and when, when the last training began."""
 
 
 @dataclass(frozen=True, slots=True)

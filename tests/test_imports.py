@@ -32,7 +32,7 @@ ALLOWED = {
         *("types", "config", "intake", "lessons", "answers", "outlet"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
-    "ops": {"types", "reading", "config", "intake", "ingest", "dataset", "publish"},
+    "ops": {"types", "reading", "config", "intake", "ingest", "dataset", "publish", "outlet", "model"},
     "__main__": {"cli"},
     "daemon": {
         "types",
@@ -54,7 +54,17 @@ ALLOWED = {
 }
 # The compiler must never be loaded by what reads logs or serves.
 WITHOUT_NUMBA = [
-    *("router.router", "router.load", "router.lines", "intake", "ops.status", "publish.registry", "outlet", "cli"),
+    *(
+        "router.router",
+        "router.load",
+        "router.lines",
+        "intake",
+        "ops.status",
+        "ops.front",
+        "publish.registry",
+        "outlet",
+        "cli",
+    ),
     *("adoption", "export.source", "export.onnx_graph", "export.c_header"),
 ]
 

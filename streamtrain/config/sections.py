@@ -320,9 +320,12 @@ class PublishSection:
 class StatusSection:
     """The status page."""
 
-    listen: Annotated[
-        Address | None, "Where the status page answers; null switches it off. This version does not serve it yet."
-    ] = "127.0.0.1:9155"
+    listen: Annotated[Address | None, "Where the status page and `/metrics` answer; null switches both off."] = (
+        "127.0.0.1:9155"
+    )
+    textfile: Annotated[
+        Path | None, "File that the metrics are written to every 15 s, for node_exporter's textfile collector."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

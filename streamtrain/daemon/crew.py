@@ -13,6 +13,7 @@ from streamtrain.daemon.trainer import RETRY_S, told
 from streamtrain.daemon.turns import Turns
 from streamtrain.daemon.worker import Worker
 from streamtrain.dataset.errors import StoreError
+from streamtrain.ops.board import Board
 from streamtrain.ops.logs import about, event
 from streamtrain.ops.status import REFUSED
 from streamtrain.outlet import Outlet
@@ -47,6 +48,8 @@ class Crew:
         Called, from any thread, when there is something new to tell.
     while_waiting : callable
         Called again and again where something takes long; what it raises ends that.
+    board : Board, optional
+        Where it is written what is done.
     """
 
     def __init__(
@@ -56,9 +59,11 @@ class Crew:
         patience_s: float,
         on_change: Callable[[], None],
         while_waiting: Callable[[], None],
+        board: Board | None = None,
     ) -> None:
         self._clock, self._monotonic, self._patience_s = clock, monotonic, patience_s
         self._on_change, self._while_waiting = on_change, while_waiting
+        self._board = board or Board(clock, monotonic)
         self._turns = Turns()
         self._places: dict[str, _Place] = {}
 
@@ -168,6 +173,7 @@ class Crew:
 
     def note_refusal(self, reason: str | None) -> None:
         """Remember, for `streamtrain status`, that the configuration file can't be used; None that it can."""
+        self._board.note_refusal(reason)
         for worker in self.workers:
             store = worker.cycle.store
             try:
@@ -196,7 +202,7 @@ class Crew:
         return all(ended)
 
     def _begin(self, name: str, config: Config) -> Worker:
-        worker = Worker(name, config, self._turns, self._clock, self._on_change, self._patience_s)
+        worker = Worker(name, config, self._turns, self._clock, self._on_change, self._patience_s, self._board)
         worker.start()
         return worker
 

@@ -15,6 +15,8 @@ from streamtrain.daemon.bell import Bell
 from streamtrain.daemon.crew import REFUSALS, Crew
 from streamtrain.daemon.pulse import PATIENCE_S
 from streamtrain.daemon.trainer import told
+from streamtrain.ops.board import Board
+from streamtrain.ops.front import Front
 from streamtrain.ops.logs import LineHandler, event
 from streamtrain.ops.notify import Notifier, watchdog_interval_s
 
@@ -81,7 +83,9 @@ class Daemon:
         self._notifier, self._monotonic = notifier, monotonic
         self._configure_logs = configure_logs
         self._bell = Bell()
-        self.crew = Crew(clock, monotonic, patience_s, self._on_change, self._while_waiting)
+        self.board = Board(clock, monotonic)
+        self._front = Front(self.board)
+        self.crew = Crew(clock, monotonic, patience_s, self._on_change, self._while_waiting, self.board)
         self._stop_asked = self._reload_asked = False
         self._watchdog_s = watchdog_interval_s(os.environ, os.getpid())
         self._kicked_at = self._told_at = self._rang_at = self._extended_at = -1e9
@@ -106,6 +110,7 @@ class Daemon:
         signal.signal(signal.SIGHUP, self._on_reload)
         self._logs = self._configure_logs(self.service)
         try:
+            self._show()
             self.crew.hire(self.service.routers)
             rung = True
             while not self._stop_asked:
@@ -122,7 +127,12 @@ class Daemon:
         except StopAskedError:
             pass  # which is what we do now
         finally:
+            self._front.close()
             self._stop()
+
+    def _show(self) -> None:
+        status = self.service.status
+        self._front.show(self.service.routers, status.listen, status.textfile)
 
     def _stop(self) -> None:
         self._notifier.stopping("stopping")
@@ -146,6 +156,7 @@ class Daemon:
             self.service, self.refused = service, ""
             self._logs = self._configure_logs(service) or self._logs
             self.crew.note_refusal(None)
+            self._show()
             event(_LOG, logging.INFO, "reloaded")
         if self._ready:
             self._say_ready()
@@ -158,6 +169,7 @@ class Daemon:
         self.crew.note_refusal(self.refused)
 
     def _say_ready(self) -> None:
+        self.board.note_ready()
         self._told, self._told_at = self._status(), self._monotonic()
         self._notifier.ready(self._told)
 
@@ -175,6 +187,7 @@ class Daemon:
                 for name, seconds in stalled.items():
                     event(_LOG, logging.ERROR, "no progress", of=name, for_s=round(seconds, 1))
             self._stalled = tuple(stalled)
+            self.board.note_stalled(self._stalled)
             if not stalled:
                 self._kicked_at = now
                 self._notifier.watchdog()

@@ -42,6 +42,8 @@ class Reader:
         Whether to stop.
     on_change : callable
         Called when there is something new to tell.
+    on_read : callable
+        Called after each pass that found lines, with the seconds it took.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class Reader:
         pulse: Pulse,
         halting: Callable[[], bool],
         on_change: Callable[[], None],
+        on_read: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._router, self._cycle, self._trainer = router, cycle, trainer
-        self._pulse, self._halting, self._on_change = pulse, halting, on_change
+        self._pulse, self._halting, self._on_change, self._on_read = pulse, halting, on_change, on_read
         self._watcher: Watcher | None = None
         self._not_before = self._told_at = -1e9
         self._n_lost = 0
@@ -104,6 +107,7 @@ class Reader:
     def _ingest(self) -> None:
         if time.monotonic() < self._not_before:
             return
+        began = time.monotonic()
         try:
             report = self._cycle.ingest(self._halting)
         except StoreDamagedError:
@@ -116,6 +120,8 @@ class Reader:
             event(_LOG, logging.ERROR, "nothing can be kept", error=told(error), lost="nothing", next_s=RETRY_S)
             return
         self.trouble = ""
+        if report.lines:
+            self._on_read(time.monotonic() - began)
         self._report(report)
 
     def _consider(self) -> None:

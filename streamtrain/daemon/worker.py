@@ -12,6 +12,7 @@ from streamtrain.daemon.pulse import PATIENCE_S, Pulse
 from streamtrain.daemon.reader import Reader
 from streamtrain.daemon.trainer import Trainer, told
 from streamtrain.daemon.turns import Turns
+from streamtrain.ops.board import Activity, Board, Challenge
 from streamtrain.ops.logs import about, event
 from streamtrain.publish.errors import PublishError
 from streamtrain.publish.lock import LockedError
@@ -35,6 +36,8 @@ class Worker:
         Called, from any thread, when there is something new to tell.
     patience_s : float
         See `streamtrain.daemon.pulse`.
+    board : Board, optional
+        Where it is written what is done.
 
     Raises
     ------
@@ -50,8 +53,10 @@ class Worker:
         clock: Callable[[], float] = time.time,
         on_change: Callable[[], None] = lambda: None,
         patience_s: float = PATIENCE_S,
+        board: Board | None = None,
     ) -> None:
         self.name, self.config = name, config
+        self._board = board or Board(clock)
         self._stopping = False
         whose = f" of {name}" if name else ""
         reading, training = (Pulse(f"{what}{whose}", patience_s) for what in ("reading", "training"))
@@ -59,7 +64,7 @@ class Worker:
         self.cycle = Cycle(config, clock, self._on_progress)
         parts = (name, self.cycle)
         self.trainer = Trainer(*parts, turns, training, self._halting, self._trained)
-        self.reader = Reader(*parts, self.trainer, reading, self._halting, on_change)
+        self.reader = Reader(*parts, self.trainer, reading, self._halting, on_change, self._read)
         self._on_change = on_change
         try:
             self._acquire()
@@ -84,6 +89,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin to read, and to compile beside it."""
+        self._board.sit_down(self.name, self.activity)
         self.reader.thread.start()
         self.trainer.thread.start()
 
@@ -130,6 +136,21 @@ class Worker:
             parts.append(f"last: {last.outcome}, {last.reason}")
         return "; ".join(part for part in parts if part)
 
+    def activity(self) -> Activity:
+        """Say what is done now, for the status page; may be asked from any thread."""
+        reading, training = (pulse.mark for pulse in self.pulses)
+        ago = self._board.clock() - time.monotonic()
+        return Activity(
+            reading.stage,
+            training.stage,
+            training.detail,
+            reading.since_s + ago,
+            training.since_s + ago,
+            queued=self.trainer.busy and training.stage == "waiting",
+            ready=self.ready,
+            trouble=self.reader.trouble or self.trainer.trouble,
+        )
+
     def current(self) -> str:
         """Name the version that is served; "" for none."""
         try:
@@ -156,10 +177,19 @@ class Worker:
         if progress.stage == "ingest":
             self.reader.on_progress()
         else:
+            self._board.note_stage(self.name, progress.stage)
+            if progress.challenger:
+                done = Challenge(progress.challenger, progress.n_epochs, progress.most_epochs)
+                self._board.note_epoch(self.name, done)
             self.trainer.on_progress(progress)
+
+    def _read(self, seconds: float) -> None:
+        self._board.note_time(self.name, "ingest", seconds)
 
     def _trained(self) -> None:
         if not self.trainer.busy:
+            if self.pulses[1].mark.stage != "compile":
+                self._board.note_stage(self.name, "")
             self.reader.wake()
         self._on_change()
 

@@ -41,7 +41,7 @@ def collect(config: Config, now: float | None = None) -> dict[str, Any]:
     decisions = [one for one in catalog.receipts.read(200) if one.get("event") == "candidate"]
     return {
         **_dataset(config, moment),
-        "current": None if current is None else _version(catalog, current),
+        "current": None if current is None else current_version(catalog, current),
         "last_decision": decisions[-1] if decisions else None,
         "versions": len(catalog.names()),
     }
@@ -58,7 +58,20 @@ def collect_all(configs: Mapping[str, Config], now: float | None = None) -> dict
     return states
 
 
-def _version(catalog: Catalog, name: str) -> dict[str, Any]:
+def current_version(catalog: Catalog, name: str) -> dict[str, Any]:
+    """Tell of a version what an operator asks first.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    name : str
+        May be damaged or gone: then "damage" says so.
+
+    Returns
+    -------
+    dict
+        JSON values: "version", "holdout_accuracy", "published", "parent", "damage".
+    """
     try:
         manifest = catalog.manifest(name)
     except (PublishError, VersionError) as error:
@@ -78,27 +91,49 @@ def _dataset(config: Config, now: float) -> dict[str, Any]:
     except StoreMissingError:
         return {"window": {"samples": 0}, "ingested": None, "lag": {"bytes": None, "seconds": None}}
     with store:
-        counts = store.counts()
-        behind_bytes, behind_s = Ingestor(store, config.schema, ingest_options(config), clock=lambda: now).lag()
-        return {
-            "window": {
-                "samples": min(counts.n_samples, config.dataset.window),
-                "oldest": counts.oldest,
-                "newest": counts.newest,
-            },
-            "ingested": {
-                "lines": counts.n_lines,
-                "samples": counts.n_total_ingested,
-                "duplicates": counts.n_duplicates,
-                "quarantined": counts.n_quarantined,
-                "waiting": counts.n_waiting,
-                "pending": counts.n_waiting + counts.n_pending,
-                "unlabelled": counts.n_unlabelled,
-                "expired": counts.n_expired,
-                "lost_bytes": counts.lost_bytes,
-            },
-            "lag": {"bytes": behind_bytes, "seconds": behind_s},
-            "rebuilt": store.get(REBUILT),
-            "migrated": store.get(MIGRATED),
-            REFUSED: store.get(REFUSED),
-        }
+        return dataset(store, config, now)
+
+
+def dataset(store: Store, config: Config, now: float) -> dict[str, Any]:
+    """Tell what a store holds, what was ever read, and what was not read yet.
+
+    Parameters
+    ----------
+    store : Store
+    config : Config
+    now : float
+        Seconds since the epoch.
+
+    Returns
+    -------
+    dict
+        JSON values: "window", "ingested", "lag", "rebuilt", "migrated".
+
+    Raises
+    ------
+    StoreError
+    """
+    counts = store.counts()
+    behind_bytes, behind_s = Ingestor(store, config.schema, ingest_options(config), clock=lambda: now).lag()
+    return {
+        "window": {
+            "samples": min(counts.n_samples, config.dataset.window),
+            "oldest": counts.oldest,
+            "newest": counts.newest,
+        },
+        "ingested": {
+            "lines": counts.n_lines,
+            "samples": counts.n_total_ingested,
+            "duplicates": counts.n_duplicates,
+            "quarantined": counts.n_quarantined,
+            "waiting": counts.n_waiting,
+            "pending": counts.n_waiting + counts.n_pending,
+            "unlabelled": counts.n_unlabelled,
+            "expired": counts.n_expired,
+            "lost_bytes": counts.lost_bytes,
+        },
+        "lag": {"bytes": behind_bytes, "seconds": behind_s},
+        "rebuilt": store.get(REBUILT),
+        "migrated": store.get(MIGRATED),
+        REFUSED: store.get(REFUSED),
+    }

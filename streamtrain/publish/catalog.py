@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from streamtrain.model.formats import F32_FILE, read_f32
+from streamtrain.model.formats import F32_FILE, METRICS_FILE, read_f32
 from streamtrain.model.seal import Manifest, VersionError, read_sealed
 from streamtrain.model.signature import PublicKey
 from streamtrain.model.tensors import TensorFileError
@@ -277,6 +279,37 @@ class Catalog:
             If it could not be read just now.
         """
         return read_sealed(self.path(version), only=())[0]
+
+    def report(self, version: str) -> tuple[Manifest, dict[str, Any]]:
+        """Manifest and metrics of a version, both verified.
+
+        Parameters
+        ----------
+        version : str
+
+        Returns
+        -------
+        manifest, metrics : dict
+            ``metrics.json`` has "epochs" and "holdout".
+
+        Raises
+        ------
+        PublishError
+            If there is no such version.
+        VersionError
+            If one of them is missing or changed, or the signature is not good where a key is set.
+        OSError
+            If it could not be read just now.
+        """
+        directory = self.path(version)
+        manifest, files = read_sealed(directory, only=(METRICS_FILE,), public_key=self.public_key)
+        try:
+            metrics = json.loads(files[METRICS_FILE])
+        except (ValueError, RecursionError) as error:
+            raise VersionError(directory, f"{METRICS_FILE} is not JSON: {error}") from error
+        if not isinstance(metrics, dict):
+            raise VersionError(directory, f"{METRICS_FILE} is not a JSON object")
+        return manifest, metrics
 
     def _info(self, name: str, current: str | None, pins: frozenset[str]) -> VersionInfo:
         manifest: Manifest = {}
