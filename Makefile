@@ -3,8 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
+# Of the installed service: it sees programs below /usr alone, so not the one of a home folder.
+SERVICE_PYTHON ?= /usr/bin/python3
+WHEELS ?= $(CURDIR)/build/wheels
+EXTRAS ?= sign
+PREFIX ?= /usr/local
 
-.PHONY: demo test test-fast soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon clean help
+.PHONY: demo test test-fast soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon
+.PHONY: wheels install uninstall clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -66,5 +72,22 @@ bench-daemon: $(VENV)/dev.stamp ## the daemon at rest, its memory, and how soon 
 bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
 
+# Again whenever the sources are newer. Elsewhere (WHEELS=DIR) they are taken as they are.
+$(CURDIR)/build/wheels/.stamp: pyproject.toml $(shell find streamtrain -type f -not -name '*.pyc')
+	$(MAKE) wheels
+
+wheels: ## all that the service needs, so that `make install` needs no network (WHEELS=DIR, EXTRAS=sign,parquet)
+	rm -rf build/pip && $(SERVICE_PYTHON) -m venv build/pip
+	rm -f '$(WHEELS)'/streamtrain-*.whl
+	build/pip/bin/python -m pip wheel --quiet --disable-pip-version-check --wheel-dir '$(WHEELS)' '.[$(EXTRAS)]'
+	touch '$(WHEELS)/.stamp'
+
+install: $(WHEELS)/.stamp ## as a systemd service, by root; again: upgrade (DESTDIR=DIR stages it there)
+	@PYTHON='$(SERVICE_PYTHON)' WHEELS='$(WHEELS)' EXTRAS='$(EXTRAS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' \
+		systemd/install.sh
+
+uninstall: ## the service; configuration, models, state and logs stay
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' systemd/uninstall.sh
+
 clean: ## remove what the commands above made
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/out
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build bench/out
