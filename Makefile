@@ -82,7 +82,7 @@ wheels: ## all that the service needs, so that `make install` needs no network (
 	build/pip/bin/python -m pip wheel --quiet --disable-pip-version-check --wheel-dir '$(WHEELS)' '.[$(EXTRAS)]'
 	touch '$(WHEELS)/.stamp'
 
-install: $(WHEELS)/.stamp ## as a systemd service, by root; again: upgrade (DESTDIR=DIR stages it there)
+install: $(if $(filter $(CURDIR)/build/wheels,$(abspath $(WHEELS))),$(CURDIR)/build/wheels/.stamp) ## as a systemd service, by root; again: upgrade (DESTDIR=DIR stages it there)
 	@PYTHON='$(SERVICE_PYTHON)' WHEELS='$(WHEELS)' EXTRAS='$(EXTRAS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' \
 		systemd/install.sh
 

@@ -36,7 +36,7 @@ fi
 "$PYTHON" -m compileall -q -j 0 -s "$root" -p / "$release/lib" >/dev/null || fail "the release does not compile"
 trap - EXIT
 old=$(readlink "$home/venv" || true)
-ln -s "release-$n" "$home/.venv-new"
+ln -sfn "release-$n" "$home/.venv-new" # -f: an installation that was killed may have left one
 mv -T "$home/.venv-new" "$home/venv"
 
 # What the service sees as / (RootDirectory=): mount points, and the links of a merged /usr.

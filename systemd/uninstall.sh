@@ -11,6 +11,8 @@ if [ -z "$root" ]; then
         units=$(systemctl list-units --all --plain --no-legend 'streamtrain@*' | cut -d' ' -f1)
         enabled=$(find /etc/systemd/system -name 'streamtrain@*.*' -type l -printf '%f\n')
         for unit in streamtrain.service streamtrain.socket $units $enabled; do
+            # Where it was taken away before, or by half, there is nothing to disable.
+            systemctl cat "$unit" >/dev/null 2>&1 || continue
             systemctl disable --quiet --now "$unit"
         done
     fi
