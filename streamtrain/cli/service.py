@@ -25,8 +25,10 @@ def run(config_file: Path) -> None:
     """Be the daemon, in the foreground."""
     from streamtrain.daemon import Daemon
     from streamtrain.ops.logs import configure
+    from streamtrain.ops.memory import share_arenas
     from streamtrain.ops.notify import Notifier
 
+    share_arenas()
     daemon = Daemon(
         config_file,
         Notifier.from_environ(),
