@@ -29,6 +29,7 @@ def run(config_file: Path) -> None:
     from streamtrain.ops.notify import Notifier
 
     share_arenas()
+    logging.captureWarnings(True)  # of libraries: they quote paths, and stderr is for lines that were escaped
     daemon = Daemon(
         config_file,
         Notifier.from_environ(),
