@@ -80,13 +80,13 @@ def test_a_long_training_trips_nothing_and_is_read_beside(tmp_path):
     log = tmp_path / "logs" / "a.jsonl"
     log.write_bytes(lines(rows(3000)))
     with Process(config, watchdog_s=1.0) as daemon:
-        until(lambda: "training" in daemon.systemd.status, "the training")
+        until(lambda: "; training scratch" in daemon.systemd.status, "the training")
         with log.open("ab") as out:
             out.write(lines(rows(500, seed=1, first_id=3000)))
         until(lambda: ingested(tmp_path / "state") == 3500, "the new lines")
         since = time.monotonic()
         until(lambda: daemon.systemd.count("WATCHDOG=1", since) >= 8, "kicks")
-        assert "training" in daemon.systemd.status
+        assert "; training scratch" in daemon.systemd.status
         assert not daemon.events("no progress")
         daemon.stop()
         assert daemon.events("interrupted")
@@ -113,12 +113,12 @@ def within_five_seconds(tmp_path, text, moment, **options):
 
 
 def test_told_to_stop_in_the_middle_of_training(tmp_path):
-    folder = within_five_seconds(tmp_path, ENDLESS, "training scratch")
+    folder = within_five_seconds(tmp_path, ENDLESS, "; training scratch")
     assert ingested(folder / "state") == 3000
 
 
 def test_told_to_stop_while_compiling(tmp_path):
-    folder = within_five_seconds(tmp_path, JSON, "compiling", environ={"NUMBA_CACHE_DIR": "empty"})
+    folder = within_five_seconds(tmp_path, JSON, "; compiling", environ={"NUMBA_CACHE_DIR": "empty"})
     with Process(write_config(folder, JSON)) as daemon:
         until((folder / "models" / "current").exists, "a version after all")
         assert ingested(folder / "state") == 3000
@@ -126,7 +126,7 @@ def test_told_to_stop_while_compiling(tmp_path):
 
 
 def test_told_to_stop_in_the_middle_of_an_epoch_that_takes_long(tmp_path):
-    folder = within_five_seconds(tmp_path, JSON, "training", fault="epoch")
+    folder = within_five_seconds(tmp_path, JSON, "; training", fault="epoch")
     with Process(write_config(folder, JSON)) as daemon:
         until((folder / "models" / "current").exists, "a version after all")
         daemon.stop()

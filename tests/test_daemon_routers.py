@@ -133,7 +133,7 @@ def test_a_training_without_end_keeps_no_other_router_waiting(tmp_path):
     config = write(tmp_path, "quick", "endless", extra=endless)
     drop(tmp_path, "endless")
     with Process(config, watchdog_s=5.0) as daemon:
-        until(lambda: "endless: " in daemon.systemd.status and "training" in daemon.systemd.status, "the endless one")
+        until(lambda: "; training scratch" in daemon.systemd.status, "the endless one")
         drop(tmp_path, "quick")
         until(current(tmp_path, "quick").exists, "a version beside it")
         drop(tmp_path, "endless", 500, seed=2, first_id=3000)

@@ -25,8 +25,11 @@ def run(config_file: Path) -> None:
     """Be the daemon, in the foreground."""
     from streamtrain.daemon import Daemon
     from streamtrain.ops.logs import configure
+    from streamtrain.ops.memory import share_arenas
     from streamtrain.ops.notify import Notifier
 
+    share_arenas()
+    logging.captureWarnings(True)  # of libraries: they quote paths, and stderr is for lines that were escaped
     daemon = Daemon(
         config_file,
         Notifier.from_environ(),

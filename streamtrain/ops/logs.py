@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-BURST, BURST_S = 10, 60.0
+BURST, BURST_S = 100, 60.0
 """Of one kind of event, with the same reason, so many are told in so long a time, in seconds; the rest is counted."""
 
 _MAX_CHARS = 4000
