@@ -137,12 +137,12 @@ def test_thousands_of_publishes_and_rollbacks_and_kills(tmp_path, tiny_dancer_fo
         readers = {name: Reader(command, tmp_path / name) for name, command in commands.items()}
         for reader in readers.values():
             stack.callback(reader.process.kill)
-        while changes(models).total() < N_CHANGES:
+        while changes(models).total() < N_CHANGES or killer.kills["itself"] < N_CALLS:
             assert killer.publisher.poll() is None, "the publisher ended by itself; its error is above"
             time.sleep(1.0)  # counting reads all receipts: not too often
         said = {name: reader.finish() for name, reader in readers.items()}
     sys.stdout.write(f"{changes(models)}; children killed: {killer.kills}\n")
-    assert killer.kills["itself"] >= min(N_CALLS, N_CHANGES // 10)
+    assert killer.kills["itself"] >= N_CALLS
     check_routers([said["router-1"], said["router-2"]])
     check_files(json.loads(said["files"][-1]))
     check_node(json.loads(said["node"][-1]), newest(models))
