@@ -35,6 +35,8 @@ class Adopted:
     ----------
     version : str
         Current now.
+    previous : str or None
+        What was current before.
     sha256 : str
         Of the file, hex digits.
     int8_error : float
@@ -45,6 +47,7 @@ class Adopted:
     """
 
     version: str
+    previous: str | None
     sha256: str
     int8_error: float
     other_shape: tuple[str, ...]
@@ -107,11 +110,12 @@ def adopt(
     with closing(Outlet(config)) as outlet:
         registry = outlet.registry
         registry.acquire()
+        previous = registry.current()
         version = registry.publish(registry.stage(files), decision, details=details)
         outlet.announcer.drain(should_stop)
     wanted = config.model
     other = [key for key in ("hidden_dim", "nu", "zeta") if getattr(shape, key) != getattr(wanted, key)]
-    return Adopted(version, sha256, int8_error, tuple(f"{key}: {getattr(shape, key)}" for key in other))
+    return Adopted(version, previous, sha256, int8_error, tuple(f"{key}: {getattr(shape, key)}" for key in other))
 
 
 def _read(file: Path) -> bytes:

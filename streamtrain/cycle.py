@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -65,18 +66,18 @@ class Progress:
         In words.
     n_values : int
         Numbers in the window (samples times features): how much there is to do until the next of these.
-    challenger : str
-        Whose epoch ended, in "train"; "" for none.
-    n_epochs, most_epochs : int
-        Epochs that it has behind it, and how many there may be: it stops early where that is better.
+    task : str
+        Which of several things side by side this is of: the challenger in training; "" for one alone.
+    n_done, n_total : int
+        Epochs of it done, and how many there can be; 0 and 0 in other stages.
     """
 
     stage: str
     detail: str = ""
     n_values: int = 0
-    challenger: str = ""
-    n_epochs: int = 0
-    most_epochs: int = 0
+    task: str = ""
+    n_done: int = 0
+    n_total: int = 0
 
 
 class Cycle:
@@ -108,7 +109,6 @@ class Cycle:
         self._clock = clock
         self._say = on_progress
         self._n_values = 0
-        self._most_epochs: dict[str, int] = {}
         outlet = Outlet(config, clock)
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
@@ -208,8 +208,8 @@ class Cycle:
             self.registry.refuse(Decision("rejected", None, str(error)), details={"window": splits.sizes})
             raise
         arrays = (lesson.train, lesson.validation)
-        self._most_epochs = {recipe.name: recipe.training.epochs for recipe in lesson.recipes}
-        ranked = compete(lesson.recipes, self.intake.shape(), *arrays, should_stop, self._on_epoch, workers, meter)
+        on_epoch = partial(self._on_epoch, {one.name: one.training.epochs for one in lesson.recipes})
+        ranked = compete(lesson.recipes, self.intake.shape(), *arrays, should_stop, on_epoch, workers, meter)
         if should_stop():
             raise Interrupted("training was stopped before it ended; its samples are kept for the next")
         best = ranked[0]
@@ -330,12 +330,12 @@ class Cycle:
         found = (receipt.get("holdout_accuracy") for receipt in recent)
         return tuple(float(accuracy) for accuracy in found if isinstance(accuracy, float))
 
-    def _on_epoch(self, name: str, metrics: EpochMetrics) -> None:
-        n, detail = metrics.epoch + 1, f"{name}, epoch {metrics.epoch + 1}, validation loss {metrics.val_loss:.4f}"
-        self._say(Progress("train", detail, self._n_values, name, n, max(n, self._most_epochs.get(name, n))))
+    def _on_epoch(self, n_epochs: Mapping[str, int], name: str, metrics: EpochMetrics) -> None:
+        detail = f"{name}, epoch {metrics.epoch + 1}, validation loss {metrics.val_loss:.4f}"
+        self._tell("train", detail, name, metrics.epoch + 1, n_epochs.get(name, 0))
 
-    def _tell(self, stage: str, detail: str = "") -> None:
-        self._say(Progress(stage, detail, self._n_values))
+    def _tell(self, stage: str, detail: str = "", task: str = "", n_done: int = 0, n_total: int = 0) -> None:
+        self._say(Progress(stage, detail, self._n_values, task, n_done, n_total))
 
 
 class Interrupted(Exception):  # noqa: N818 - not a fault

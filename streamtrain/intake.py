@@ -133,23 +133,28 @@ class Intake:
             self._disposal.dispose(self._ingestor.finished())
         return report
 
-    def ingest_files(self, files: Sequence[Path]) -> IngestReport:
-        """Read these files and no others; the report is of all of them."""
+    def lag(self) -> int:
+        """Bytes of logs that are there and not read yet."""
+        return self._ingestor.lag()[0]
+
+    def ingest_files(self, files: Sequence[Path], on_file: Callable[[Path], None] = lambda file: None) -> IngestReport:
+        """Read these files and no others; the report is of all of them. `on_file` is told of each that was read."""
         reports = []
         for file in files:
             name = glob.escape(file.name)
             options = replace(ingest_options(self.config), directory=file.parent, include=(f"/{name}",), exclude=())
             one = Ingestor(self.store, self.config.schema, replace(options, idle_timeout_s=0.0), clock=self._clock)
             reports.append(one.run())
+            on_file(file)
         total = {name: sum(getattr(one, name) for one in reports) for name in SUMMARY}
         wanted = {str(file) for file in files}
         # Of the folders that the files lie in, nothing else was asked for.
         refused = tuple(left for one in reports for left in one.refused if left[0] in wanted)
         return replace(reports[-1], refused=refused, **total)
 
-    def retry(self) -> RetryReport:
-        """Decode quarantined lines again, and ingest those that now work."""
-        return self._ingestor.retry()
+    def retry(self, on_lines: Callable[[int], None] = lambda n_tried: None) -> RetryReport:
+        """Decode quarantined lines again, and ingest those that now work. `on_lines` is told how many were tried."""
+        return self._ingestor.retry(on_lines)
 
     def cut(self) -> Cut:
         """Take out of the dataset all that a training needs, while logs may be read on beside it.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from streamtrain.cli.completion import complete_routers, complete_versions
 
 if TYPE_CHECKING:
     from streamtrain.config import Config
@@ -18,8 +20,22 @@ if TYPE_CHECKING:
 CONFIG = click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), required=True, help="YAML file."
 )
-ROUTER = click.option("--router", metavar="NAME", help="One of the file's `routers`, where there are several.")
-ROUTERS = click.option("--router", metavar="NAME", help="One of the file's `routers`; without, all of them.")
+INTERRUPTED = 130
+"""Exit code after SIGINT."""
+ROUTER = click.option(
+    "--router",
+    metavar="NAME",
+    shell_complete=complete_routers,
+    help="One of the file's `routers`, where there are several.",
+)
+ROUTERS = click.option(
+    "--router",
+    metavar="NAME",
+    shell_complete=complete_routers,
+    help="One of the file's `routers`; without, all of them.",
+)
+VERSION = click.argument("version", shell_complete=complete_versions)
+MAYBE_VERSION = click.argument("version", required=False, shell_complete=complete_versions)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -43,22 +59,51 @@ def print_router(name: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
+    click.echo(as_json_text(value))
+
+
+def as_json_text(value: Any) -> str:
+    """Write a value as one line of JSON."""
     # In ASCII, and without its one control character: file names and lines may hold what a terminal would obey.
-    click.echo(json.dumps(value, default=str).replace("\x7f", "\\u007f"))
+    return json.dumps(value, default=str).replace("\x7f", "\\u007f")
+
+
+class Stop:
+    """Whether a command was asked to stop, and by which signal; it is asked by calling it."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        """Tell whether to stop."""
+        return self._asked.is_set()
+
+    def ask(self, number: int, frame: object) -> None:
+        """Ask it to stop; a handler of signals. The next one ends the process at once."""
+        self.signal = number
+        self._asked.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    def leave(self) -> None:
+        """End the command here if it was asked to, once what it did was told.
+
+        Raises
+        ------
+        Exit
+            With 130 after SIGINT, as shells have it, and 1 after SIGTERM.
+        """
+        if self.signal is not None:
+            raise click.exceptions.Exit(INTERRUPTED if self.signal == signal.SIGINT else 1)
 
 
 @contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
+def stoppable() -> Iterator[Stop]:
     """Let the first SIGINT or SIGTERM end a long command in good order, and the next one at once."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        asked.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = Stop()
+    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked.is_set
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

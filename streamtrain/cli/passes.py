@@ -20,6 +20,7 @@ from streamtrain.cli.options import (
     print_router,
     stoppable,
 )
+from streamtrain.cli.progress import Bars, shown_bars
 
 
 @click.command()
@@ -34,13 +35,18 @@ def once(config_file: Path, router: str | None, as_json: bool) -> None:
     told = {}
     with stoppable() as stopped:
         for name, config in configs(config_file, router).items():
-            with Cycle(config) as cycle:
-                ingested = cycle.ingest(stopped)
-                print_left_out(ingested, cycle.store.quarantine(1000))
+            with shown_bars() as bars, Cycle(config, on_progress=bars.step) as cycle:
+                ingested = cycle.intake.ingest(stopped, bars.reading(cycle.intake.lag))
+                quarantined = cycle.store.quarantine(1000)
                 sizes = cycle.intake.splits().sizes
-                decision = _learn(cycle, stopped)
-            told[name] = _pass(ingested, sizes, _decision(decision))
-    _show_passes(told, as_json)
+                decision = _learn(cycle, stopped, bars)
+            print_left_out(ingested, quarantined)
+            told[name] = _pass(ingested, sizes, decision)
+            if decision is None:
+                break
+    if all("decision" in one for one in told.values()):
+        _show_passes(told, as_json)
+    stopped.leave()
 
 
 @click.command()
@@ -55,11 +61,15 @@ def ingest(config_file: Path, router: str | None, as_json: bool) -> None:
     told = {}
     with stoppable() as stopped:
         for name, config in configs(config_file, router).items():
-            with Intake(config) as intake:
-                report = intake.ingest(stopped)
-                print_left_out(report, intake.store.quarantine(1000))
-                told[name] = _pass(report, intake.splits().sizes, None)
+            with shown_bars() as bars, Intake(config) as intake:
+                report = intake.ingest(stopped, bars.reading(intake.lag))
+                quarantined = intake.store.quarantine(1000)
+                bars.begin("cutting the window")
+                sizes = intake.splits().sizes
+            print_left_out(report, quarantined)
+            told[name] = _pass(report, sizes, None)
     _show_passes(told, as_json)
+    stopped.leave()
 
 
 @click.command()
@@ -84,27 +94,39 @@ def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, router
             models=replace(base.models, directory=models),
             dataset=replace(base.dataset, window=2**31 - 1, max_age_s=None),
         )
-        with stoppable() as stopped, Cycle(config) as cycle:
+        with stoppable() as stopped, shown_bars() as bars, Cycle(config, on_progress=bars.step) as cycle:
             cycle.registry.acquire()
-            ingested = cycle.intake.ingest_files(logs)
+            n_read_bytes = 0
+
+            def on_file(file: Path) -> None:
+                nonlocal n_read_bytes
+                n_read_bytes += file.stat().st_size
+                bars.reach(n_read_bytes)
+
+            bars.begin("reading logs", sum(log.stat().st_size for log in logs), "bytes")
+            ingested = cycle.intake.ingest_files(logs, on_file)
             print_left_out(ingested, cycle.store.quarantine(1000))
             if ingested.refused:
                 raise click.UsageError("a log could not be read (see above); nothing was trained")
             sizes = cycle.intake.splits().sizes
-            decision = _learn(cycle, stopped)
-    _show_passes({"": _pass(ingested, sizes, _decision(decision))}, as_json)
+            decision = _learn(cycle, stopped, bars)
+    if decision is not None:
+        _show_passes({"": _pass(ingested, sizes, decision)}, as_json)
+    stopped.leave()
 
 
-def _learn(cycle: Any, stopped: Callable[[], bool]) -> Any:
+def _learn(cycle: Any, stopped: Callable[[], bool], bars: Bars) -> dict[str, Any] | None:
+    """Learn, and tell whoever wants to know of a version; None if it was stopped before a decision."""
     from streamtrain.cycle import Interrupted
 
     try:
         decision = cycle.learn(stopped)
-        cycle.announcer.drain(stopped)
-        return decision
     except Interrupted as reason:
         click.echo(f"streamtrain: {reason}", err=True)
-        raise click.Abort from reason
+        return None
+    bars.begin("telling hooks and webhooks")
+    cycle.announcer.drain(stopped)
+    return _decision(decision)
 
 
 def _decision(decision: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from streamtrain.cli.options import CONFIG, JSON, ROUTER, print_json
+from streamtrain.cli.progress import shown_bars
 
 
 @click.group()
@@ -19,7 +20,7 @@ def quarantine() -> None:
 @CONFIG
 @ROUTER
 @JSON
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1))
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="At most so many.")
 def quarantine_list(config_file: Path, router: str | None, as_json: bool, limit: int) -> None:
     """List the latest, with file, offset and reason."""
     from streamtrain.config import load
@@ -68,8 +69,9 @@ def quarantine_retry(config_file: Path, router: str | None, as_json: bool) -> No
     from streamtrain.config import load
     from streamtrain.intake import Intake
 
-    with Intake(load(config_file, router)) as intake:
-        report = asdict(intake.retry())
+    with shown_bars() as bars, Intake(load(config_file, router)) as intake:
+        bars.begin("decoding quarantined lines", intake.store.n_quarantined(), "lines")
+        report = asdict(intake.retry(bars.reach))
     if as_json:
         print_json(report)
     else:

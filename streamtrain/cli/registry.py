@@ -9,7 +9,22 @@ from typing import Any
 
 import click
 
-from streamtrain.cli.options import CONFIG, JSON, ROUTER, ROUTERS, configs, print_json_of, print_router, stoppable
+from streamtrain.cli.options import (
+    CONFIG,
+    JSON,
+    MAYBE_VERSION,
+    ROUTER,
+    ROUTERS,
+    VERSION,
+    configs,
+    print_json,
+    print_json_of,
+    print_router,
+    stoppable,
+)
+from streamtrain.cli.progress import shown_bars
+
+_SERVING = ("rollback", "promote")
 
 
 @click.command()
@@ -31,29 +46,39 @@ def versions(config_file: Path, router: str | None, as_json: bool) -> None:
         print_versions(those)
 
 
-def _change(config_file: Path, router: str | None, change: Callable[[Any], str]) -> None:
+def _change(config_file: Path, router: str | None, event: str, change: Callable[[Any], str], as_json: bool) -> None:
+    """Change what is current, or pinned; `change` returns the version that it was done to."""
     from streamtrain.config import load
     from streamtrain.outlet import Outlet
 
     outlet = Outlet(load(config_file, router), publishing=False)
     with stoppable() as stopped:
-        click.echo(change(outlet.registry))
+        previous = outlet.registry.current() if event in _SERVING else None
+        version = change(outlet.registry)
+        if as_json:
+            more = {"previous": previous} if event in _SERVING else {}
+            print_json({"event": event, "version": version} | more)
+        else:
+            click.echo(f"{'serving' if event in _SERVING else f'{event}ned'} {version}")
         outlet.announcer.drain(stopped)
+    stopped.leave()
 
 
 @click.command()
 @CONFIG
 @ROUTER
-@click.argument("version", required=False)
-def rollback(config_file: Path, router: str | None, version: str | None) -> None:
+@JSON
+@MAYBE_VERSION
+def rollback(config_file: Path, router: str | None, as_json: bool, version: str | None) -> None:
     """Serve the previous version again, or the one named."""
-    _change(config_file, router, lambda registry: f"serving {registry.rollback(version)}")
+    _change(config_file, router, "rollback", lambda registry: str(registry.rollback(version)), as_json)
 
 
 @click.command()
 @CONFIG
 @ROUTER
-@click.argument("version", required=False)
+@JSON
+@MAYBE_VERSION
 @click.option(
     "--from",
     "file",
@@ -61,49 +86,67 @@ def rollback(config_file: Path, router: str | None, version: str | None) -> None
     help="Make this fastgrnn.safetensors a version first, as Tiny Dancer's trainRouter writes it.",
 )
 @click.option("--unscaled", is_flag=True, help="FILE takes the log's plain columns, not router.input_scale times them.")
-def promote(config_file: Path, router: str | None, version: str | None, file: Path | None, unscaled: bool) -> None:
+def promote(
+    config_file: Path, router: str | None, as_json: bool, version: str | None, file: Path | None, unscaled: bool
+) -> None:
     """Serve the version named, or a model file of another trainer, which is not judged."""
     if (version is None) == (file is None):
         raise click.UsageError("promote takes either a VERSION or --from FILE")
     if file is None:
         if unscaled:
             raise click.UsageError("--unscaled says what a --from FILE takes; a version knows it")
-        _change(config_file, router, lambda registry: f"serving {registry.promote(version)}")
+        _change(config_file, router, "promote", lambda registry: str(registry.promote(version)), as_json)
         return
     from streamtrain.adoption import adopt
     from streamtrain.config import load
 
-    with stoppable() as stopped:
+    with stoppable() as stopped, shown_bars() as bars:
+        bars.begin(f"importing {file.name}")
         adopted = adopt(load(config_file, router), file, unscaled=unscaled, should_stop=stopped)
+    if as_json:
+        print_json(
+            {"event": "promote", "version": adopted.version, "previous": adopted.previous}
+            | {"imported": {"path": str(file), "sha256": adopted.sha256}}
+            | {"int8_error": adopted.int8_error, "other_shape": adopted.other_shape}
+        )
+        stopped.leave()
+        return
     click.echo(f"serving {adopted.version}, imported from {file} (SHA-256 {adopted.sha256})")
     click.echo(f"rounding its weights to INT8 moves its confidence by at most {adopted.int8_error:.2g}")
     if adopted.other_shape:
         click.echo(f"to fine-tune it instead of training from scratch, set model: {{{', '.join(adopted.other_shape)}}}")
+    stopped.leave()
 
 
 @click.command()
 @CONFIG
 @ROUTER
-@click.argument("version")
-def pin(config_file: Path, router: str | None, version: str) -> None:
+@JSON
+@VERSION
+def pin(config_file: Path, router: str | None, as_json: bool, version: str) -> None:
     """Keep a version whatever `models.keep` says."""
-    _change(config_file, router, lambda registry: registry.pin(version) or f"pinned {version}")
+    _change(config_file, router, "pin", lambda registry: registry.pin(version) or version, as_json)
 
 
 @click.command()
 @CONFIG
 @ROUTER
-@click.argument("version")
-def unpin(config_file: Path, router: str | None, version: str) -> None:
+@JSON
+@VERSION
+def unpin(config_file: Path, router: str | None, as_json: bool, version: str) -> None:
     """Let retention have a pinned version again."""
-    _change(config_file, router, lambda registry: registry.unpin(version) or f"unpinned {version}")
+    _change(config_file, router, "unpin", lambda registry: registry.unpin(version) or version, as_json)
 
 
 @click.command()
+@JSON
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def keygen(file: Path) -> None:
+def keygen(file: Path, as_json: bool) -> None:
     """Make a key that signs versions (publish.signing_key): FILE, and FILE.pub for the routers."""
     from streamtrain.publish.signing import generate
 
     public_file = generate(file)
+    if as_json:
+        print_json({"private_key": str(file), "public_key": str(public_file)})
+        return
     click.echo(f"private key: {file} (for the trainer alone)\npublic key: {public_file} (for routers)")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamtrain.cli.options import CONFIG, JSON, ROUTERS, configs, print_json_of, print_router
+from streamtrain.cli.options import CONFIG, JSON, ROUTERS, configs, print_json, print_json_of, print_router
+from streamtrain.cli.progress import shown_bars
 
 if TYPE_CHECKING:
     from streamtrain.config import Config
@@ -53,66 +54,113 @@ def run(config_file: Path) -> None:
 @CONFIG
 @ROUTERS
 @JSON
-def status(config_file: Path, router: str | None, as_json: bool) -> None:
+@click.option(
+    "--watch", "watching", is_flag=True, help="Go on: redrawn on a terminal; elsewhere one line a change, or JSON."
+)
+@click.option(
+    "--interval",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 3600.0),
+    metavar="SECONDS",
+    help="Time between two looks of --watch.",
+)
+def status(config_file: Path, router: str | None, as_json: bool, watching: bool, interval: float) -> None:
     """Show what is read, what is served, and what was decided last and why."""
     from streamtrain.ops.status import collect, collect_all
 
     chosen = configs(config_file, router)
+    if watching:
+        from streamtrain.cli.watch import watch
+        from streamtrain.ops.tables import status_text
+
+        watch(lambda: collect_all(chosen), status_text, as_json, interval)
+        return
     states = {"": collect(chosen[""])} if list(chosen) == [""] else collect_all(chosen)
     if as_json:
         print_json_of(states)
         return
-    from streamtrain.ops.tables import print_status
+    from streamtrain.ops.tables import print_states
 
-    for name, state in states.items():
-        print_router(name)
-        if "error" in state:
-            click.echo(f"error     {state['error']}")
-        else:
-            print_status(state)
+    print_states(states)
 
 
 @click.command()
 @CONFIG
 @ROUTERS
-def check(config_file: Path, router: str | None) -> None:
+@JSON
+def check(config_file: Path, router: str | None, as_json: bool) -> None:
     """Validate a configuration and print what will be used; every mistake is pointed at in one go."""
-    for name, config in configs(config_file, router).items():
+    from streamtrain.config import ConfigError, to_dict
+
+    try:
+        chosen = configs(config_file, router)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        mistakes = [asdict(mistake) | {"value": shown(mistake.value)} for mistake in error.mistakes]
+        print_json({"file": str(config_file), "valid": False, "mistakes": mistakes})
+        raise click.exceptions.Exit(2) from error
+    if as_json:
+        used = {name: {"config": to_dict(config), "presets": _presets(config)} for name, config in chosen.items()}
+        told = used[""] if list(used) == [""] else {"routers": used}
+        print_json({"file": str(config_file), "valid": True} | told)
+        return
+    for name, config in chosen.items():
         if name:
             click.echo(f"# router {name}:")
         _show(config)
     click.echo(f"# {config_file}: valid")
 
 
+def shown(value: object) -> object:
+    """Cut a value of a wrong configuration, which may be anything, to what can be written as JSON and read."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value)[:200]
+
+
+def _presets(config: Config) -> dict[str, dict[str, object]]:
+    """Return what training from scratch will use, by preset: the one set, or each that `auto` may choose."""
+    from streamtrain.train.presets import PRESETS, resolve
+
+    chosen = list(PRESETS) if config.training.preset == "auto" else [config.training.preset]
+    given = {key: value for key, value in asdict(config.training).items() if value is not None}
+    return {name: asdict(resolve(name, 0, given)) for name in chosen}
+
+
 def _show(config: Config) -> None:
     import yaml
 
     from streamtrain.config import to_dict
-    from streamtrain.train.presets import PRESETS, resolve
 
     click.echo(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), nl=False)
     sizes = {"small": "under 1,000 samples", "medium": "1,000 to 10,000", "large": "over 10,000"}
-    chosen = list(PRESETS) if config.training.preset == "auto" else [config.training.preset]
-    given = {key: value for key, value in asdict(config.training).items() if value is not None}
-    for name in chosen:
+    for name, settings in _presets(config).items():
         click.echo(f"# training from scratch with preset {name} ({sizes[name]}):")
-        for key, value in asdict(resolve(name, 0, given)).items():
+        for key, value in settings.items():
             click.echo(f"#   {key}: {value}")
 
 
 @click.command()
 @CONFIG
 @ROUTERS
-def warmup(config_file: Path, router: str | None) -> None:
+@JSON
+def warmup(config_file: Path, router: str | None, as_json: bool) -> None:
     """Compile everything that training will need, so that the service starts fast."""
     from streamtrain.cycle import Cycle
 
+    told = {}
     for name, config in configs(config_file, router).items():
-        print_router(name)
         with tempfile.TemporaryDirectory(prefix="streamtrain-") as scratch:
             aside = replace(config.state, directory=Path(scratch))  # the daemon may hold the real one
-            with Cycle(replace(config, state=aside)) as cycle:
-                click.echo(f"{cycle.warm()} kernels ready")
+            with shown_bars() as bars, Cycle(replace(config, state=aside), on_progress=bars.step) as cycle:
+                told[name] = {"kernels": cycle.warm()}
+        if not as_json:
+            print_router(name)
+            click.echo(f"{told[name]['kernels']} kernels ready")
+    if as_json:
+        print_json_of(told)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

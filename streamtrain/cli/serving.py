@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from streamtrain.cli.options import JSON, print_json
+
 
 @click.command()
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
@@ -36,10 +38,11 @@ def score(model: Path, public_key: Path | None) -> None:
     default=None,
     help="Whether hidden states go from step to step; as the version was trained if not given.",
 )
+@JSON
 @click.option("--name", help="What the names in a C header begin with.  [default: streamtrain]")
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-def export(form: str, sessions: bool | None, name: str | None, model: Path, out: Path) -> None:
+def export(form: str, sessions: bool | None, as_json: bool, name: str | None, model: Path, out: Path) -> None:
     """Write a model for another runtime: an ONNX graph, or one C99 header without floating point.
 
     MODEL is a models directory, a version's directory or a model file. OUT is replaced whole or not at all.
@@ -52,6 +55,13 @@ def export(form: str, sessions: bool | None, name: str | None, model: Path, out:
     source = read_source(model)
     stateful = source.sequence_length > 1 if sessions is None else sessions
     kind = "steps of sessions" if stateful else "requests by themselves"
+    facts: dict[str, object] = {
+        "format": form,
+        "version": source.version,
+        "features": source.config.input_dim,
+        "hidden_units": source.config.hidden_dim,
+        "sessions": stateful,
+    }
     told = [
         f"model    {source.version or model}: {source.config.input_dim} features, "
         f"{source.config.hidden_dim} hidden units, for {kind}"
@@ -63,12 +73,15 @@ def export(form: str, sessions: bool | None, name: str | None, model: Path, out:
             data = to_onnx(source, sessions=stateful)
         except ModuleNotFoundError as error:
             raise click.UsageError("this needs the extra `onnx`: pip install 'streamtrain[onnx]'") from error
+        facts |= {"opset": OPSET}
         told.append(f"graph    {len(data):,} bytes, opset {OPSET}, float32, any batch")
     else:
         from streamtrain.export.c_header import to_c_header
 
         header = to_c_header(source, sessions=stateful, name=name or "streamtrain")
         data = header.text.encode("ascii")
+        facts |= {"weight_bytes": header.weight_bytes, "constant_bytes": header.constant_bytes}
+        facts |= {"stack_bytes": header.stack_bytes, "session_bytes": header.session_bytes if stateful else None}
         payload = header.weight_bytes + header.constant_bytes
         told.append(
             f"payload  {payload:,} bytes: {header.weight_bytes:,} of weights, {header.constant_bytes:,} of constants"
@@ -77,4 +90,7 @@ def export(form: str, sessions: bool | None, name: str | None, model: Path, out:
         if stateful:
             told.append(f"session  {header.session_bytes:,} bytes each")
     write_file(out, data)
+    if as_json:
+        print_json(facts | {"written": str(out), "bytes": len(data)})
+        return
     click.echo("\n".join((*told, f"written  {out}")))

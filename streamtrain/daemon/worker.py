@@ -178,8 +178,8 @@ class Worker:
             self.reader.on_progress()
         else:
             self._board.note_stage(self.name, progress.stage)
-            if progress.challenger:
-                done = Challenge(progress.challenger, progress.n_epochs, progress.most_epochs)
+            if progress.task:
+                done = Challenge(progress.task, progress.n_done, progress.n_total)
                 self._board.note_epoch(self.name, done)
             self.trainer.on_progress(progress)
 

@@ -231,6 +231,11 @@ class Store:
         with self._guard, self._reading("read the quarantine"):
             return ledger.read_quarantined_after(self._db, number, limit)
 
+    def n_quarantined(self) -> int:
+        """How many quarantined lines of any schema are kept."""
+        with self._guard, self._reading("count the quarantine"):
+            return int(self._db.execute("SELECT count(*) FROM quarantine").fetchone()[0])
+
     def quarantined(self, number: int) -> Quarantined | None:
         """Quarantined line of this number, of any schema; None if there is none, or not any more."""
         found = self.quarantined_after(number - 1, 1)

@@ -222,8 +222,13 @@ class Ingestor:
             expired=tally.expired,
         )
 
-    def retry(self) -> RetryReport:
+    def retry(self, on_lines: Callable[[int], None] = lambda n_tried: None) -> RetryReport:
         """Decode quarantined lines again under the present schema, and ingest those that now work, exactly once.
+
+        Parameters
+        ----------
+        on_lines : callable
+            Told how many were tried, now and then.
 
         Returns
         -------
@@ -234,7 +239,7 @@ class Ingestor:
         Exception
             Whatever `store.commit` raises; what was committed before stays so, and is in quarantine no longer.
         """
-        return retry(self._store, self._decoder, self._rows, len(self._schema.feature_names), self._joined)
+        return retry(self._store, self._decoder, self._rows, len(self._schema.feature_names), self._joined, on_lines)
 
     def finished(self) -> list[Finished]:
         """List the files that were read to their end, the last line whole, and have been left alone since.

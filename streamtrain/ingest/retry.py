@@ -50,7 +50,12 @@ class RetryReport:
 
 
 def retry(
-    store: QuarantineStore, decoder: Decoder, rows: Rows, dim: int, joined: Callable[[Batch, Sequence[Half]], Batch]
+    store: QuarantineStore,
+    decoder: Decoder,
+    rows: Rows,
+    dim: int,
+    joined: Callable[[Batch, Sequence[Half]], Batch],
+    on_lines: Callable[[int], None] = lambda n_tried: None,
 ) -> RetryReport:
     """Decode every quarantined line again.
 
@@ -67,6 +72,8 @@ def retry(
         Number of features D.
     joined : callable
         Puts halves of records together before a batch is committed.
+    on_lines : callable
+        Told how many were tried, after each batch.
 
     Returns
     -------
@@ -96,4 +103,5 @@ def retry(
             duplicates += committed.n_duplicates
             n_halves += len(halves)
             n_released += len(released)
+        on_lines(tried)
     return RetryReport(tried, samples, duplicates, n_halves, tried - n_released)

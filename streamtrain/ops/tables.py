@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,9 +20,10 @@ _COLOURS = {"published": "green", "rejected": "yellow", "skipped": "cyan"}
 
 
 def _console() -> Console:
-    """Wrap for a terminal; leave lines whole for a file or a pipe."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=300)
+    """Wrap for a terminal; leave lines whole for a file or a pipe, also where FORCE_COLOR asks for colours in it."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=300)
 
 
 def print_pass(ingested: dict[str, int], window: dict[str, int], decision: dict[str, Any] | None) -> None:
@@ -47,9 +49,30 @@ def print_left_out(report: IngestReport, quarantined: Sequence[Quarantined]) -> 
     console.print("  if the fields have other names, set `schema` in the configuration (--config)")
 
 
-def print_status(state: dict[str, Any]) -> None:
-    """Show the answer of `streamtrain status`."""
+def print_states(states: Mapping[str, dict[str, Any]]) -> None:
+    """Show the answer of `streamtrain status`: the state of each router, by name."""
+    _print_states(_console(), states)
+
+
+def status_text(states: Mapping[str, dict[str, Any]]) -> str:
+    """Write what `print_states` shows, with its terminal codes."""
     console = _console()
+    with console.capture() as held:
+        _print_states(console, states)
+    return held.get().rstrip("\n")
+
+
+def _print_states(console: Console, states: Mapping[str, dict[str, Any]]) -> None:
+    for name, state in states.items():
+        if name:
+            console.print(f"router    [bold]{_plain(name)}[/]")
+        if "error" in state:
+            console.print(f"[red]error[/]     {_plain(state['error'])}")
+        else:
+            _print_status(console, state)
+
+
+def _print_status(console: Console, state: dict[str, Any]) -> None:
     window, lag, ingested = state["window"], state["lag"], state["ingested"]
     console.print(
         f"window    {window['samples']:,} samples, {_time(window.get('oldest'))} to {_time(window.get('newest'))}"
@@ -64,6 +87,13 @@ def print_status(state: dict[str, Any]) -> None:
         console.print(
             f"[red]rebuilt[/]   {_time(rebuilt['time'])}: the state database was damaged and is kept as "
             f"{_plain(rebuilt['aside'])}; the dataset holds what the logs that were still there gave",
+            soft_wrap=True,
+        )
+    migrated = state.get("migrated")
+    if migrated:
+        console.print(
+            f"migrated  {_time(migrated['time'])}: the state database from format {migrated['from']} to "
+            f"{migrated['to']}; the older one is kept as {_plain(migrated['backup'])}",
             soft_wrap=True,
         )
     refused = state.get("refused_configuration")

@@ -90,7 +90,7 @@ def boot(wheels, unavailable):
         check=False,
     )
     steps = work / "steps"
-    print(done.stdout, done.stderr)
+    sys.stdout.write(done.stdout + done.stderr)
     return done.stdout + done.stderr, steps.read_text().split() if steps.exists() else []
 
 
