@@ -83,7 +83,8 @@ def boot(wheels, unavailable):
     done = subprocess.run(
         ["unshare", "--net", SANDBOX, script, str(PATIENCE_S), work],
         cwd="/",
-        env=os.environ | {"PATH": f"{SCRIPT.parent}/pivot:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        env=os.environ
+        | {"PATH": f"{SCRIPT.parent}/pivot:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
         capture_output=True,
         text=True,
         check=False,
