@@ -34,11 +34,16 @@ current() { readlink "/var/lib/${1:-streamtrain}/models/current"; }
 page_answers() { python3 -c "import socket; socket.create_connection(('127.0.0.1', 9155), 10).close()"; }
 restarted_since() { [ "$(property NRestarts)" -gt "$1" ] && [ "$(property ActiveState)" = active ]; }
 said() { journalctl --no-pager -o cat _SYSTEMD_UNIT=streamtrain.service | grep -F "$1" > /dev/null; }
-systemd_said() { journalctl --no-pager -o cat UNIT=streamtrain.service | grep -E "$1"; }
+# How each run ended, by the unit itself: systemd-sandbox keeps no log of systemd's own.
+ended() { grep -E "$1" /var/cache/streamtrain/ended; }
 set_config() { cp "$WORK/newer/config/service.yaml" "$config"; printf '%s\n' "$1" >> "$config"; }
 config=/etc/streamtrain/streamtrain.yaml
 dropins=/run/systemd/system/streamtrain.service.d
 mkdir -p "$dropins"
+cat > "$dropins/ended.conf" <<'U'
+[Service]
+ExecStopPost=/usr/bin/sh -c 'echo "$$SERVICE_RESULT $$EXIT_STATUS" >> /var/cache/%N/ended'
+U
 
 step=install
 make --no-print-directory -C "$WORK/older" install WHEELS="$WORK/older-wheels"
@@ -117,7 +122,7 @@ kill -STOP "$(property MainPID)"
 drop 1
 page_answers
 until_true 300 restarted_since "$n"
-systemd_said "Watchdog timeout" > /dev/null
+ended '^watchdog '
 until_true 300 holds $written
 rm "$dropins/test.conf"; systemctl daemon-reload; systemctl restart streamtrain
 done_with
@@ -134,11 +139,11 @@ done_with
 step=out-of-memory
 printf '[Service]\nMemoryHigh=infinity\nMemoryMax=60M\nMemorySwapMax=0\n' > "$dropins/test.conf"
 systemctl daemon-reload
-systemctl restart --no-block streamtrain
+systemctl stop streamtrain; rm -f /var/cache/streamtrain/ended
+systemctl start --no-block streamtrain
 drop 1
-killed() { systemd_said 'oom-kill|status=9/KILL' && [ "$(property NRestarts)" -gt 0 ]; }
+killed() { ended '^(oom-kill .*|signal KILL)$' && [ "$(property NRestarts)" -gt 0 ]; } # "signal" under cgroup v1
 until_true 300 killed
-dmesg | grep -c "Memory cgroup out of memory: Killed process" || fail "the kernel killed nothing"
 rm "$dropins/test.conf"; systemctl daemon-reload; systemctl restart streamtrain
 until_true 300 holds $written
 page_answers

@@ -90,7 +90,6 @@ def boot(wheels, unavailable):
         check=False,
     )
     steps = work / "steps"
-    sys.stdout.write(done.stdout + done.stderr)
     return done.stdout + done.stderr, steps.read_text().split() if steps.exists() else []
 
 
