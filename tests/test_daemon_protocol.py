@@ -89,7 +89,8 @@ def test_a_long_training_trips_nothing_and_is_read_beside(tmp_path):
         assert "; training scratch" in daemon.systemd.status
         assert not daemon.events("no progress")
         daemon.stop()
-        assert daemon.events("interrupted")
+        # The latter where the machine was too busy for one epoch in two seconds.
+        assert daemon.events("interrupted") or daemon.events("stopped in the middle")
         assert not (tmp_path / "models" / "current").exists()
 
 

@@ -48,7 +48,8 @@ def test_each_has_its_own_window_gate_and_models(tmp_path):
         until(current(tmp_path, "chat").exists, "a version of chat")
         refused = until(lambda: daemon.events("rejected"), "the refusal of search")
         assert {one["router"] for one in refused} == {"search"}
-        assert daemon.events("published")[0]["router"] == "chat"
+        published = until(lambda: daemon.events("published"), "the log to tell of it")
+        assert published[0]["router"] == "chat"
         until(lambda: "chat: " in daemon.systemd.status and "search: " in daemon.systemd.status, "both in the status")
         daemon.stop()
     assert ingested(tmp_path / "state" / "chat") == 3000
