@@ -10,7 +10,7 @@ from streamtrain.cycle import Cycle
 from streamtrain.ops.board import Activity, Board
 from streamtrain.ops.front import Front
 
-NASTY = '<img src=x onerror=alert(1)>"\'&{{7*7}}'
+NASTY = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 
 def free_port():
