@@ -46,7 +46,7 @@ test: lint types ## everything
 	$(BIN)/pytest
 
 test-fast: $(VENV)/dev.stamp ## the quicker ones, some two minutes, for the hand
-	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root'
+	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root and not needs_browser'
 
 soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for another number)
 	STREAMTRAIN_KILLS=$(or $(KILLS),10000) $(BIN)/pytest tests/ingest/test_soak.py -v -rP

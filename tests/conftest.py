@@ -49,6 +49,8 @@ def _missing(marker: str) -> str | None:
         return None if SHARED_DATA.is_dir() else "no shared routing outcomes at ../shared/data"
     if marker == "needs_npm":
         return None if shutil.which("npm") else "no npm on the path"
+    if marker == "needs_browser":
+        return None if Path("/usr/bin/chromium").exists() else "no /usr/bin/chromium (Debian's package chromium)"
     if marker == "needs_root":
         return None if os.geteuid() == 0 and shutil.which("systemctl") else "needs root and systemd"
     return None

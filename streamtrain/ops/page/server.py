@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from waitress.server import create_server
@@ -49,9 +50,9 @@ class Server:
     def close(self) -> None:
         """Stop answering; what is being answered ends first, within a second or two."""
         self._stopping.set()
-        for one in list(self._map.values()):
-            if hasattr(one, "pull_trigger"):
-                one.pull_trigger()
+        wakers = [one for one in list(self._map.values()) if hasattr(one, "pull_trigger")]
+        with suppress(OSError):  # the loop may have ended by itself meanwhile, and closed what would wake it
+            wakers[0].pull_trigger()
         self._thread.join()
 
     def _run(self) -> None:
