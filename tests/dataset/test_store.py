@@ -254,9 +254,10 @@ def test_damage_found_while_running_is_told(path):
     with Store(path, "schema") as store:
         store.commit(Batch(make(5000)))
         store.sync()
+        (page_bytes,) = store._db.execute("PRAGMA page_size").fetchone()
         with path.open("r+b") as file:
-            file.seek(4096)
-            file.write(b"\xff" * 4096 * 20)
+            file.seek(page_bytes)
+            file.write(b"\xff" * page_bytes * 20)
         store._db.execute("PRAGMA shrink_memory")
         with pytest.raises(StoreDamagedError, match=r"malformed; .*move the file aside"):
             store.refresh()

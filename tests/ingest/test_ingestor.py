@@ -248,7 +248,7 @@ def test_a_full_disk_changes_nothing_and_reading_goes_on_when_there_is_room(yard
     yard.restart(commit_bytes=1 << 16)
     yard.write("a.jsonl", lines(range(5000)))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
     try:
         with pytest.raises(StoreError, match=r"commit what was read in .*state\.db.*nothing was changed"):
             yard.run()
