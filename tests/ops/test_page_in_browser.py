@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from functools import reduce
 from pathlib import Path
 
@@ -25,10 +26,11 @@ pytestmark = [pytest.mark.needs_browser, pytest.mark.needs_npm]
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    board, port = Board(), free_port()
+    board, port, began = Board(), free_port(), time.time()
     shown = front(published(tmp_path_factory.mktemp("page")), f"127.0.0.1:{port}", board=board)
-    board.sit_down("", lambda: Activity("reading", "train", "scratch, epoch 3", 1e9, 1e9, ready=True))
-    board.note_epoch("", Challenge("scratch", 3, 40))
+    board.sit_down("", lambda: Activity("reading", "train", "scratch, epoch 3", began, began, ready=True))
+    board.note_epoch("", Challenge("scratch", 3, 25))
+    board.note_epoch("", Challenge("fine-tuned", 10, 15))
     yield f"http://127.0.0.1:{port}"
     shown.close()
 
