@@ -28,6 +28,7 @@ from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
 from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.model.quantize import quantize
+from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
@@ -181,7 +182,8 @@ class Cycle:
         Raises
         ------
         PublishError, VersionError, OSError
-            If the models directory cannot be written or read. The samples are kept; the next call tries again.
+            If the models directory cannot be written or read, or its current version is a newer program's. The samples
+            are kept; the next call tries again.
         TeacherError
             If the teacher that the configuration names can't teach. The samples are kept, and a receipt says why.
         Interrupted
@@ -264,12 +266,20 @@ class Cycle:
         )
 
     def _champion(self) -> Champion | None:
-        """Return the current version, if training can go on from it: same features, same shape, undamaged."""
+        """Return the current version, if training can go on from it: same features, same shape, undamaged.
+
+        Raises
+        ------
+        NewerVersionError
+        """
         current = self.registry.current()
         if current is None:
             return None
         try:
             champion = load_candidate(self.registry.path(current), self.registry.public_key)
+        except NewerVersionError:
+            # A newer program serves here. What can't be compared with it is not published over it.
+            raise
         except (PublishError, VersionError, OSError) as error:
             _LOG.warning("training can't go on from the current version: %s", error)
             return None

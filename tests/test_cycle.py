@@ -16,6 +16,7 @@ from streamtrain.config import load
 from streamtrain.cycle import Cycle
 from streamtrain.dataset.errors import StoreDamagedError
 from streamtrain.dataset.rescue import rebuild
+from streamtrain.model.seal import SCHEMA_VERSION, seal
 
 
 def command(*words, check=True, text=None):
@@ -263,6 +264,29 @@ def test_damaged_versions_are_told_in_a_line(tmp_path):
         assert "Traceback" not in done.stderr
     state = command("status", "--config", config)
     assert "damaged" in state.stdout
+
+
+def test_a_version_of_a_newer_program_is_not_published_over(tmp_path):
+    config = write_config(tmp_path)
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+    version = once(config)["decision"]["version"]
+    file = tmp_path / "models" / "versions" / version / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["manifest_sha256"]
+    file.write_bytes(seal(manifest | {"schema_version": SCHEMA_VERSION + 1, "written_by": "streamtrain 9.1.0"}))
+    (tmp_path / "logs" / "b.jsonl").write_bytes(lines(rows(1000, seed=1, first_id=3000)))
+    refused = command("once", "--config", config, check=False)
+    assert refused.returncode == 1
+    assert "written by streamtrain 9.1.0" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert [one.name for one in (tmp_path / "models" / "versions").iterdir()] == [version]
+    assert str((tmp_path / "models" / "current").readlink()) == f"versions/{version}"
+    assert len(receipts(tmp_path)) == 1
+    # What was read meanwhile is kept.
+    file.write_bytes(seal(manifest))
+    told = once(config)
+    assert told["ingested"]["samples"] == 0
+    assert sum(told["window"].values()) == 4000
 
 
 def test_strange_lines_to_score_are_answered_one_by_one(tmp_path):

@@ -51,6 +51,14 @@ class VersionError(Exception):
         self.reason = reason
 
 
+class NewerVersionError(VersionError):
+    """A version whose manifest a newer program wrote, and this one doesn't read: sound, as far as can be told."""
+
+
+class _NewerManifestError(ValueError):
+    """A manifest of a later schema than this code reads."""
+
+
 def digest(data: bytes) -> dict[str, object]:
     """Entry of one file in the manifest's ``files``.
 
@@ -120,7 +128,7 @@ def unseal(data: bytes) -> Manifest:
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise ValueError(f"schema_version is {schema!r}; expected a positive integer")
     if schema > SCHEMA_VERSION:
-        raise ValueError(_newer(schema, manifest.get("written_by")))
+        raise _NewerManifestError(_newer(schema, manifest.get("written_by")))
     return manifest
 
 
@@ -175,7 +183,8 @@ def read_sealed(
     ------
     VersionError
         If a file is missing, not a regular file, of another size or digest than the manifest says, or the manifest's
-        own seal is broken, or a signature is asked for and there is none that is good.
+        own seal is broken, or a signature is asked for and there is none that is good. `NewerVersionError` if a newer
+        program wrote it.
     OSError
         If the machine could not read it just now (permissions, too many open files, an I/O error): worth another try.
     """
@@ -193,6 +202,8 @@ def read_sealed(
             _check_signature(directory, folder, raw, public_key)
         try:
             manifest = unseal(raw)
+        except _NewerManifestError as error:
+            raise NewerVersionError(directory, f"{MANIFEST_FILE}: {error}") from error
         except ValueError as error:
             raise VersionError(directory, f"{MANIFEST_FILE}: {error}") from error
         if public_key is not None and manifest.get("version") != directory.name:
