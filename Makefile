@@ -9,7 +9,7 @@ WHEELS ?= $(CURDIR)/build/wheels
 EXTRAS ?= sign
 PREFIX ?= /usr/local
 
-.PHONY: demo test test-fast soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon
+.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon
 .PHONY: wheels install uninstall clean help
 
 help: ## this list
@@ -47,6 +47,9 @@ test: lint types ## everything
 
 test-fast: $(VENV)/dev.stamp ## the quicker ones, some two minutes, for the hand
 	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root and not needs_browser'
+
+test-systemd: $(VENV)/dev.stamp ## boot a real systemd with the service in it (root; needs ../shared/tools)
+	STREAMTRAIN_BOOT=1 $(BIN)/pytest tests/systemd -v -p no:cacheprovider
 
 soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for another number)
 	STREAMTRAIN_KILLS=$(or $(KILLS),10000) $(BIN)/pytest tests/ingest/test_soak.py -v -rP
