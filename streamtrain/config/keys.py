@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import MappingProxyType, NoneType
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -56,8 +58,13 @@ class Key:
         return self.default is dataclasses.MISSING
 
 
-def keys_of(section: type[Any]) -> dict[str, Key]:
+def keys_of(section: type[Any]) -> Mapping[str, Key]:
     """Return the keys of a section's dataclass by name, in order."""
+    return _keys_of(cast("Hashable", section))
+
+
+@cache
+def _keys_of(section: Any) -> Mapping[str, Key]:
     hints = get_type_hints(section, include_extras=True)
     keys = {}
     for field in dataclasses.fields(section):
@@ -66,7 +73,7 @@ def keys_of(section: type[Any]) -> dict[str, Key]:
         unit = _unit(hint)
         name = field.name.removesuffix(f"_{unit}") if unit else field.name
         keys[name] = Key(name, field.name, hint, field.default, _expected(hint), meaning)
-    return keys
+    return MappingProxyType(keys)
 
 
 def convert(key: Key, value: object) -> object:

@@ -97,14 +97,8 @@ def read_text(text: str) -> Document:
     """
     lines: dict[KeyPath, int] = {}
     try:
+        _refuse_bombs(text)
         # BaseLoader takes every scalar as text: what a plain one means is decided in `_scalar`.
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.BaseLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise TextError(_line(event.start_mark), "an alias (*name)", "write the value out at each place")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _MAX_DEPTH:
-                raise TextError(_line(event.start_mark), "values nested too deeply", _FLAT)
         node = yaml.compose(text, Loader=yaml.BaseLoader)
         return Document(None if node is None else _value(node, (), lines), lines)
     except yaml.MarkedYAMLError as error:
@@ -114,6 +108,45 @@ def read_text(text: str) -> Document:
         ) from error
     except yaml.YAMLError as error:
         raise TextError(None, " ".join(str(error).split()), "save the file as plain UTF-8 text") from error
+
+
+@dataclass(slots=True)
+class _Collection:
+    """A mapping or list that is being read: how many nodes of it were seen, and what the last one is called by."""
+
+    is_mapping: bool
+    n_nodes: int = 0
+    name: str = ""
+
+    def take(self, event: yaml.Event) -> None:
+        if not self.is_mapping:
+            self.name = str(self.n_nodes)
+        elif self.n_nodes % 2 == 0:
+            self.name = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        self.n_nodes += 1
+
+
+def _refuse_bombs(text: str) -> None:
+    """Refuse aliases and deep nesting before anything is built of them, and name the key they are given for."""
+    opened: list[_Collection] = []
+    for event in yaml.parse(text, Loader=yaml.BaseLoader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            opened.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            if opened:
+                opened[-1].take(event)
+            if isinstance(event, yaml.AliasEvent):
+                problem, hint = "an alias (*name)", "write the value out at each place"
+                raise TextError(_line(event.start_mark), problem, hint, _key(opened))
+            if isinstance(event, yaml.CollectionStartEvent):
+                opened.append(_Collection(isinstance(event, yaml.MappingStartEvent)))
+            if len(opened) > _MAX_DEPTH:
+                # The key of a section, not all the way down.
+                raise TextError(_line(event.start_mark), "values nested too deeply", _FLAT, _key(opened[:2]))
+
+
+def _key(opened: list[_Collection]) -> str:
+    return ".".join(one.name for one in opened if one.name)
 
 
 class _Mark(Protocol):

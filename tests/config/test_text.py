@@ -51,7 +51,7 @@ def test_an_empty_text_is_none() -> None:
     [
         ("a: 1\nb: 2\na: 3\n", 3, "a", "twice (first on line 1)"),
         ("s:\n  k: 1\n  k: 1\n", 3, "s.k", "twice"),
-        ("a: &x 1\nb: *x\n", 2, "", "alias"),
+        ("a: &x 1\nb: *x\n", 2, "b", "alias"),
         ("a: !!python/object/apply:os.system [ls]\n", 1, "a", "tag"),
         ("a: !!int 3\n", 1, "a", "tag"),
         ("a: !!bool maybe\n", 1, "a", "tag"),
