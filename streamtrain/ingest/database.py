@@ -260,6 +260,9 @@ class Database:
             raise self._refusal(
                 f"{name!r} is a table WITHOUT ROWID, which doesn't tell what is new; make it an ordinary one"
             ) from error
+        except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
+            # SQLite quotes a spoilt schema in what it says, which then is no UTF-8.
+            raise self._refusal(_meaning(error)) from error
         return Table(name, rows.layout([columns[place] for place in layout.used]), number)
 
     def _columns(self, name: str) -> list[tuple[str, int]]:
