@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +26,9 @@ collect_ignore = [] if os.environ.get("STREAMTRAIN_BOOT") else ["systemd"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep compiled kernels in the repository, not in the home folder of whoever runs it; give no test a deadline."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # In the background of a shell SIGINT is ignored, and by all that is started from here.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("NUMBA_CACHE_DIR", str(REPOSITORY / ".cache" / "numba"))
     hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
     hypothesis.settings.load_profile("unhurried")
