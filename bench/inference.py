@@ -58,11 +58,14 @@ def latency(rounds: int, quick: bool) -> list[dict[str, Any]]:
                 registry.publish(registry.stage(build(candidate(hidden))))
             many = np.random.default_rng(0).random((BATCH, 5))
             one, vector = many[0].tolist(), many[0].copy()
-            with Router(folder) as router:
+            with Router(folder) as router, Router(folder, compiled=True) as compiled:
                 cases: dict[str, Callable[[], object]] = {
                     "route, a list": lambda router=router, one=one: router.route(one),
                     "route, an array": lambda router=router, vector=vector: router.route(vector),
                     f"score_batch of {BATCH}": lambda router=router, many=many: router.score_batch(many),
+                    "route, a list, compiled": lambda router=compiled, one=one: router.route(one),
+                    "route, an array, compiled": lambda router=compiled, vector=vector: router.route(vector),
+                    f"score_batch of {BATCH}, compiled": lambda router=compiled, many=many: router.score_batch(many),
                 }
                 found = {name: _in_a_loop(call, calls, rounds) for name, call in cases.items()}
         rows.extend({"h": hidden, "call": name, "median_us": mid, "p99_us": p99} for name, (mid, p99) in found.items())

@@ -193,7 +193,7 @@ def _serving(results: dict[str, Any]) -> list[str]:
     return [
         "## Serving",
         "Calls of `Router` in a tight Python loop, on a published version (INT8 weights, D 5), with its thread that "
-        "follows `current`; the clock's own reading is included.",
+        "follows `current`; the clock's own reading is included. Compiled: `Router(..., compiled=True)`.",
         _table(("H", "call", "median, µs", "p99, µs"), calls),
         "## INT8",
         "Bytes of the D 5 models. The target counts weights and scales against all parameters.",

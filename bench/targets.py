@@ -84,8 +84,11 @@ def _calls(rows: list[dict[str, Any]]) -> list[Target]:
     ]
     found = []
     for wanted, call, figure, bound in bounds:
-        value = next(row[figure] for row in rows if row["call"] == call and row["h"] == 16)
-        found.append(Target(wanted, f"{value:.2f} µs", value <= bound))
+        at_16 = {row["call"]: row[figure] for row in rows if row["h"] == 16}
+        plain, compiled = at_16[call], at_16[f"{call}, compiled"]
+        found.append(
+            Target(wanted, f"{compiled:.2f} µs with `compiled=True`, {plain:.2f} µs without", compiled <= bound)
+        )
     return found
 
 

@@ -39,6 +39,8 @@ class Follower(Generic[Served]):
         Makes what is served of a loaded model.
     public_key : PublicKey, optional
         If given, a version that it did not sign is refused as a damaged one is.
+    model_type : type of Model
+        What versions are loaded as.
 
     Attributes
     ----------
@@ -51,7 +53,11 @@ class Follower(Generic[Served]):
     """
 
     def __init__(
-        self, models_dir: Path, prepare: Callable[[Model], Served], public_key: PublicKey | None = None
+        self,
+        models_dir: Path,
+        prepare: Callable[[Model], Served],
+        public_key: PublicKey | None = None,
+        model_type: type[Model] = Model,
     ) -> None:
         self.served: Served | None = None
         self.version: str | None = None
@@ -60,6 +66,7 @@ class Follower(Generic[Served]):
         self._current = models_dir / "current"
         self._prepare = prepare
         self._public_key = public_key
+        self._model_type = model_type
         self._serving: str | None = None
         self._target: str | None = None
         self._failures: dict[str, str] = {}
@@ -139,7 +146,8 @@ class Follower(Generic[Served]):
                 self._settle(target, self._failures[target])
                 return False
             try:
-                model = load_version(self._models_dir / target, Path(target).name, self._public_key)
+                directory = self._models_dir / target
+                model = load_version(directory, Path(target).name, self._public_key, self._model_type)
                 served = self._prepare(model)
             except VersionError as error:
                 if self._read_current() != target:

@@ -67,6 +67,9 @@ class Router:
         it looks then, and four times a second at least); None starts no thread, then `poll` is yours to call.
     public_key : path or PublicKey, optional
         If given, versions that are not signed by it are refused as damaged ones are.
+    compiled : bool
+        Score by a compiled kernel: a call takes a third of the time, a batch of 32 a fifth. The compiler is loaded for
+        it: 130 MB and half a second, some seconds where the kernel is not in the cache yet.
 
     Raises
     ------
@@ -90,6 +93,7 @@ class Router:
         breaker_pause_s: float = 5.0,
         poll_interval_s: float | None = 0.02,
         public_key: PublicKey | str | os.PathLike[str] | None = None,
+        compiled: bool = False,
     ) -> None:
         for name, share in (("threshold", threshold), ("max_uncertainty", max_uncertainty)):
             if share is not None and not 0.0 <= share <= 1.0:
@@ -113,7 +117,9 @@ class Router:
         key = public_key if public_key is None or isinstance(public_key, PublicKey) else read_public_key(public_key)
         self._raises = on_error == "raise"
         self._counted: dict[str, Counters] = {}
-        self._follower: Follower[Served] = Follower(Path(models_dir), partial(prepare, options, self._counted), key)
+        self._follower: Follower[Served] = Follower(
+            Path(models_dir), partial(prepare, options, self._counted), key, _model_type(compiled)
+        )
         self._follower.look()
         if poll_interval_s is not None:
             self._follower.start(poll_interval_s)
@@ -349,6 +355,15 @@ class Router:
         if served is not None:
             served.after_fork()
         self._follower.after_fork()
+
+
+def _model_type(compiled: bool) -> type[Model]:
+    if not compiled:
+        return Model
+    # Here and not above: the compiler is for those who ask for it.
+    from streamtrain.router.compiled import CompiledModel
+
+    return CompiledModel
 
 
 _routers: weakref.WeakSet[Router] = weakref.WeakSet()

@@ -7,28 +7,36 @@ from make_candidate import make_candidate
 from streamtrain.model.forward import probabilities
 from streamtrain.model.quantize import dequantize
 from streamtrain.publish.artifact import build
-from streamtrain.router.load import load
+from streamtrain.router.compiled import CompiledModel
+from streamtrain.router.load import load_version
+from streamtrain.router.scorer import Model
+
+pytestmark = pytest.mark.parametrize("model_type", [Model, CompiledModel])
 
 
-def load_candidate_model(tmp_path, candidate):
+def load_candidate_model(tmp_path, candidate, model_type):
     directory = tmp_path / "staged"
     directory.mkdir()
     for name, data in build(candidate).items():
         (directory / name).write_bytes(data)
-    return load(directory)
+    return load_version(directory, model_type=model_type)
 
 
 @pytest.fixture
-def model(tmp_path):
-    return load_candidate_model(tmp_path, make_candidate(1))
+def model(tmp_path, model_type):
+    return load_candidate_model(tmp_path, make_candidate(1), model_type)
 
 
 @pytest.mark.parametrize(
-    "shape", [{}, {"input_dim": 1, "hidden_dim": 1}, {"input_dim": 48}, {"nu": 0.3, "zeta": 2.0}, {"hidden_dim": 33}]
+    "shape",
+    [
+        *({}, {"input_dim": 1, "hidden_dim": 1}, {"input_dim": 2}, {"input_dim": 3, "hidden_dim": 7}),
+        *({"input_dim": 48}, {"nu": 0.3, "zeta": 2.0}, {"hidden_dim": 33}),
+    ],
 )
-def test_a_score_is_that_of_the_plain_cell_on_normalised_features(tmp_path, shape):
+def test_a_score_is_that_of_the_plain_cell_on_normalised_features(tmp_path, shape, model_type):
     candidate = make_candidate(2, **shape)
-    model = load_candidate_model(tmp_path, candidate)
+    model = load_candidate_model(tmp_path, candidate, model_type)
     raw = np.random.default_rng(0).normal(0.5, 1, (300, candidate.config.input_dim))
     z = (raw - candidate.scaling.means) / candidate.scaling.stds
     config = candidate.config
