@@ -68,14 +68,17 @@ class Calls:
         return dict(zip(CALLS, map(float, found), strict=True))
 
 
-def run(models: Path, n_swaps: int, pause_s: float, nap_s: float) -> dict[str, float]:
+def run(models: Path, n_swaps: int, pause_s: float, nap_s: float, compiled: bool) -> dict[str, float]:
     """Latency of swaps, duration of calls, and how many swaps were overtaken by the next."""
     from streamtrain import Router
 
     clock, calls = time.monotonic_ns, Calls()
     seen: list[tuple[str | None, int]] = []
     command = [sys.executable, __file__, "--swap", str(models), str(n_swaps), str(pause_s)]
-    with Router(models) as router, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as publisher:
+    with (
+        Router(models, compiled=compiled) as router,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as publisher,
+    ):
         route, serving, add = router.route, router.version, calls.add
         gc.collect()
         gc.freeze()
@@ -105,12 +108,12 @@ def run(models: Path, n_swaps: int, pause_s: float, nap_s: float) -> dict[str, f
     return dict(zip(FIGURES, found, strict=True)) | {"overtaken": missed} | calls.figures()
 
 
-def control(models: Path, seconds: float) -> dict[str, float]:
+def control(models: Path, seconds: float, compiled: bool) -> dict[str, float]:
     """Duration of calls of a router that follows nothing."""
     from streamtrain import Router
 
     clock, calls = time.monotonic_ns, Calls()
-    with Router(models, poll_interval_s=None) as router:
+    with Router(models, poll_interval_s=None, compiled=compiled) as router:
         route, now, add = router.route, clock(), calls.add
         end = now + int(seconds * 1e9)
         while now < end:
@@ -143,6 +146,7 @@ def main() -> None:
     parser.add_argument("--swap", nargs=3, metavar=("MODELS", "N", "SECONDS"), help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--swaps", type=int, default=200, help="in each round")
+    parser.add_argument("--compiled", action="store_true", help="the router scores by its compiled kernel")
     parser.add_argument("--pause", type=float, default=0.1, help="seconds between swaps, on average")
     arguments = parser.parse_args()
     if arguments.swap:
@@ -165,9 +169,11 @@ def main() -> None:
                 registry.publish(registry.stage(build(make_candidate(seed))))
         for _ in range(arguments.rounds):
             rows["import"].append({"import ms": import_ms()})
-            rows["nothing to follow"].append(control(Path(folder), arguments.swaps * arguments.pause / 4))
+            rows["nothing to follow"].append(
+                control(Path(folder), arguments.swaps * arguments.pause / 4, arguments.compiled)
+            )
             for name, nap_s in NAPS_S.items():
-                rows[name].append(run(Path(folder), arguments.swaps, arguments.pause, nap_s))
+                rows[name].append(run(Path(folder), arguments.swaps, arguments.pause, nap_s, arguments.compiled))
                 load.append(os.getloadavg()[0])
     for name, found_rows in rows.items():
         show(name, found_rows, load)

@@ -22,41 +22,41 @@ DOUBLES = types.Array(types.float64, 1, "C")
 _COMPILING = threading.Lock()
 
 
-def entry(signature: Any, nogil: bool = True) -> Callable[[Callable[..., Any]], Any]:
+def entry(signature: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a kernel that Python calls, for this signature and no other, at once.
 
-    It runs without the GIL unless told otherwise, is specialised by the integers that it closes over, and comes from
-    the cache where there is one. A call with other types raises TypeError: in service, nothing is compiled by surprise.
+    It runs without the GIL, is specialised by the integers that it closes over, and comes from the cache where there
+    is one. A call with other types raises TypeError: in service, nothing is compiled by surprise.
     """
 
     def compiled(function: Callable[..., Any]) -> Any:
         with _COMPILING:
             place = cache.folder(os.environ)
             if place is None:
-                return _compile(function, signature, nogil, cached=False)
+                return _compile(function, signature, cached=False)
             settings: Any = numba_config
             before = settings.CACHE_DIR
             try:
                 # Numba reads this when it is told to cache, which is now.
                 settings.CACHE_DIR = str(place)
-                return _through_cache(function, signature, nogil, place)
+                return _through_cache(function, signature, place)
             finally:
                 settings.CACHE_DIR = before
 
     return compiled
 
 
-def _through_cache(function: Callable[..., Any], signature: Any, nogil: bool, place: Any) -> Any:
+def _through_cache(function: Callable[..., Any], signature: Any, place: Any) -> Any:
     try:
         with cache.opened(place):
-            return _compile(function, signature, nogil, cached=True)
+            return _compile(function, signature, cached=True)
     except (OSError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError, KeyError):
         # Whatever is wrong with the cache (no space, no lock, a pickle of another program), the kernel is still needed.
-        return _compile(function, signature, nogil, cached=False)
+        return _compile(function, signature, cached=False)
 
 
-def _compile(function: Callable[..., Any], signature: Any, nogil: bool, cached: bool) -> Any:
-    return njit(signature, nogil=nogil, cache=cached, fastmath=set(FASTMATH), error_model="numpy", boundscheck=False)(
+def _compile(function: Callable[..., Any], signature: Any, cached: bool) -> Any:
+    return njit(signature, nogil=True, cache=cached, fastmath=set(FASTMATH), error_model="numpy", boundscheck=False)(
         function
     )
 
