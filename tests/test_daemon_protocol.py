@@ -10,6 +10,11 @@ import pytest
 from daemon_process import Process, ingested, until
 from simulated_logs import lines, rows, write_config
 
+from streamtrain.config import load
+from streamtrain.dataset.store import Store
+from streamtrain.ops.status import REFUSED
+from streamtrain.publish.registry import Registry
+
 JSON = "log: {format: json}\n"
 ENDLESS = JSON + "training: {epochs: 100000000, early_stopping_patience: 0}\n"
 """A training that never comes to an end by itself."""
@@ -154,8 +159,37 @@ def test_a_reload_is_told_and_a_bad_one_stays_told_until_a_good_one(tmp_path):
         assert "gate.min_acuracy" in daemon.events("the configuration is refused and the old one stays")[0]["error"]
         config.write_text(good)
         assert "gate.min_auc" in shown()["refused_configuration"]["reason"]
+        # What is told later doesn't take its place.
+        (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+        until(lambda: "; last: published" in systemd.status, "a version")
+        assert "the old one stays" in systemd.status
+        assert "gate.min_auc" in systemd.status
+        assert "gate.min_auc" in shown()["refused_configuration"]["reason"]
         daemon.signal(signal.SIGHUP)
         until(lambda: systemd.count("READY=1") == 3, "the end of the reload")
         assert "old one stays" not in systemd.status
         assert shown()["refused_configuration"] is None
+        daemon.stop()
+
+
+def test_a_refusal_is_over_when_another_process_takes_the_file(tmp_path):
+    config = write_config(tmp_path, JSON)
+    good = config.read_text()
+
+    def noted():
+        with Store(tmp_path / "state" / "state.db", load(config).schema.digest, readonly=True) as store:
+            return store.get(REFUSED)
+
+    with Process(config) as daemon:
+        until(lambda: daemon.systemd.count("READY=1"), "READY")
+        config.write_text(good + "gate: {min_auc: 9}\n")
+        daemon.signal(signal.SIGHUP)
+        until(lambda: daemon.systemd.count("READY=1") == 2, "the end of the reload")
+        config.write_text(good)
+        assert "gate.min_auc" in noted()["reason"]
+        daemon.stop()
+    with Process(config) as daemon:
+        until(lambda: daemon.systemd.count("READY=1"), "READY")
+        assert noted() is None
+        assert "old one stays" not in daemon.systemd.status
         daemon.stop()

@@ -66,6 +66,7 @@ class Crew:
         self._board = board or Board(clock, monotonic)
         self._turns = Turns()
         self._places: dict[str, _Place] = {}
+        self._refusal: dict[str, object] | None = None
 
     @property
     def workers(self) -> list[Worker]:
@@ -174,13 +175,9 @@ class Crew:
     def note_refusal(self, reason: str | None) -> None:
         """Remember, for `streamtrain status`, that the configuration file can't be used; None that it can."""
         self._board.note_refusal(reason)
+        self._refusal = None if reason is None else {"time": self._clock(), "reason": reason}
         for worker in self.workers:
-            store = worker.cycle.store
-            try:
-                if reason is not None or store.get(REFUSED) is not None:
-                    store.set(REFUSED, None if reason is None else {"time": self._clock(), "reason": reason})
-            except StoreError as error:
-                event(_LOG, logging.WARNING, "the refusal could not be noted", error=told(error))
+            self._keep_refusal(worker)
 
     def dismiss(self, within_s: float, hooks_s: float) -> bool:
         """End all work: threads within so many seconds, then hooks within so many more.
@@ -203,8 +200,17 @@ class Crew:
 
     def _begin(self, name: str, config: Config) -> Worker:
         worker = Worker(name, config, self._turns, self._clock, self._on_change, self._patience_s, self._board)
+        self._keep_refusal(worker)  # what a process before this one noted may be mended by now
         worker.start()
         return worker
+
+    def _keep_refusal(self, worker: Worker) -> None:
+        store = worker.cycle.store
+        try:
+            if store.get(REFUSED) != self._refusal:
+                store.set(REFUSED, self._refusal)
+        except StoreError as error:
+            event(_LOG, logging.WARNING, "the refusal could not be noted", error=told(error))
 
     def _give_up(self, name: str, place: _Place, error: BaseException) -> None:
         place.worker, place.retry_at_s = None, self._monotonic() + RETRY_S
