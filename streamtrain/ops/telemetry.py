@@ -96,7 +96,7 @@ class Telemetry:
         return encode(self._registry), content_type
 
     def write(self, file: Path) -> None:
-        """Replace a textfile of node_exporter's by the metrics of now, whole or not at all.
+        """Replace a textfile of node_exporter's by the metrics of now, whole or not at all; everybody may read it.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Telemetry:
         ------
         OSError
         """
-        write_file(file, generate_latest(self._registry))
+        write_file(file, generate_latest(self._registry), 0o644)
 
 
 class Textfile:
