@@ -87,7 +87,7 @@ wheels: ## all that the service needs, so that `make install` needs no network (
 
 install: $(if $(filter $(CURDIR)/build/wheels,$(abspath $(WHEELS))),$(CURDIR)/build/wheels/.stamp) ## as a systemd service, by root; again: upgrade (DESTDIR=DIR stages it there)
 	@PYTHON='$(SERVICE_PYTHON)' WHEELS='$(WHEELS)' EXTRAS='$(EXTRAS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' \
-		systemd/install.sh
+		SYSTEMD_VERSION='$(SYSTEMD_VERSION)' systemd/install.sh
 
 uninstall: ## the service; configuration, models, state and logs stay
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' systemd/uninstall.sh
