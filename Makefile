@@ -49,7 +49,7 @@ test-fast: $(VENV)/dev.stamp ## the quicker ones, some two minutes, for the hand
 	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root and not needs_browser'
 
 test-systemd: $(VENV)/dev.stamp ## boot a real systemd with the service in it (root; needs ../shared/tools)
-	STREAMTRAIN_BOOT=1 $(BIN)/pytest tests/systemd -v -p no:cacheprovider
+	$(BIN)/pytest tests/systemd -v -rP -p no:cacheprovider
 
 soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for another number)
 	STREAMTRAIN_KILLS=$(or $(KILLS),10000) $(BIN)/pytest tests/ingest/test_soak.py -v -rP
