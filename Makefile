@@ -49,7 +49,7 @@ test-fast: $(VENV)/dev.stamp ## the quicker ones, some two minutes, for the hand
 	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root and not needs_browser'
 
 test-systemd: $(VENV)/dev.stamp ## boot a real systemd with the service in it (root; needs ../shared/tools)
-	STREAMTRAIN_BOOT=1 $(BIN)/pytest tests/systemd -v -p no:cacheprovider
+	$(BIN)/pytest tests/systemd -v -rP -p no:cacheprovider
 
 soak: $(VENV)/dev.stamp ## kill the ingesting process 10,000 times (KILLS=N for another number)
 	STREAMTRAIN_KILLS=$(or $(KILLS),10000) $(BIN)/pytest tests/ingest/test_soak.py -v -rP
@@ -87,7 +87,7 @@ wheels: ## all that the service needs, so that `make install` needs no network (
 
 install: $(if $(filter $(CURDIR)/build/wheels,$(abspath $(WHEELS))),$(CURDIR)/build/wheels/.stamp) ## as a systemd service, by root; again: upgrade (DESTDIR=DIR stages it there)
 	@PYTHON='$(SERVICE_PYTHON)' WHEELS='$(WHEELS)' EXTRAS='$(EXTRAS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' \
-		systemd/install.sh
+		SYSTEMD_VERSION='$(SYSTEMD_VERSION)' systemd/install.sh
 
 uninstall: ## the service; configuration, models, state and logs stay
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' systemd/uninstall.sh

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Called by `make install`: a new release beside the old one, then one rename. Run again, it upgrades.
-# Environment: PYTHON (the interpreter that the service will use), WHEELS (made by `make wheels`), DESTDIR, PREFIX.
+# Environment: PYTHON (the interpreter that the service will use), WHEELS (made by `make wheels`), DESTDIR, PREFIX,
+# SYSTEMD_VERSION (of the machine that it is for; else this one's).
 # With DESTDIR nothing outside it is touched: no user is made, no service told.
 set -eu
 umask 022
@@ -51,7 +52,7 @@ ln -sfn /opt/streamtrain/venv/bin/streamtrain "$root$PREFIX/bin/streamtrain"
 install -m 644 systemd/*.service systemd/*.socket "$lib/systemd/system"
 install -m 644 systemd/sysusers.conf "$lib/sysusers.d/streamtrain.conf"
 install -m 644 systemd/tmpfiles.conf "$lib/tmpfiles.d/streamtrain.conf"
-version=$(systemctl --version 2>/dev/null | sed -n '1s/systemd \([0-9]*\).*/\1/p')
+version=${SYSTEMD_VERSION:-$(systemctl --version 2>/dev/null | sed -n '1s/systemd \([0-9]*\).*/\1/p')}
 for unit in streamtrain streamtrain@; do
     if [ "${version:-0}" -ge 254 ]; then
         install -D -m 644 systemd/backoff.conf "$lib/systemd/system/$unit.service.d/backoff.conf"

@@ -20,10 +20,6 @@ PEERS = ("torch", "sklearn", "onnx", "onnxruntime")
 sys.path.append(str(REPOSITORY / "tests"))
 
 
-# Booting a system takes minutes and has not been seen to pass as a whole: `make test-systemd` runs it.
-collect_ignore = [] if os.environ.get("STREAMTRAIN_BOOT") else ["systemd"]
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Keep compiled kernels in the repository, not in the home folder of whoever runs it; give no test a deadline."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -1,4 +1,6 @@
-"""The daemon with a part that hangs. Usage: daemon_with_fault.py epoch|reading --config FILE."""
+"""The daemon with a part that hangs. Usage: daemon_with_fault.py FAULT --config FILE, where FAULT is a part of it:
+epoch, reading, judge, publish (before `current` is replaced) or published (after that).
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,19 @@ elif fault == "reading":
     from streamtrain.ingest.reading import FileReader
 
     FileReader.read = hang
+elif fault == "judge":
+    from streamtrain import cycle
+
+    cycle.judge = hang
+elif fault == "publish":
+    from streamtrain.publish.registry import Registry
+
+    Registry._point = hang
+elif fault == "published":
+    from streamtrain.publish.registry import Registry
+
+    point = Registry._point
+    Registry._point = lambda *words: hang(point(*words))
 else:
     sys.exit(f"no such fault: {fault}")
 daemon = Daemon(

@@ -2,13 +2,20 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from daemon_process import Process, ingested, until
 from simulated_logs import lines, rows, write_config
+
+from streamtrain.config import load
+from streamtrain.dataset.store import Store
+from streamtrain.ops.status import REFUSED
+from streamtrain.publish.registry import Registry
 
 JSON = "log: {format: json}\n"
 ENDLESS = JSON + "training: {epochs: 100000000, early_stopping_patience: 0}\n"
@@ -133,6 +140,92 @@ def test_told_to_stop_in_the_middle_of_an_epoch_that_takes_long(tmp_path):
         daemon.stop()
 
 
+@pytest.mark.parametrize(
+    ("fault", "moment", "outcomes"),
+    [
+        ("judge", "; judging", ["published"]),
+        ("publish", "; publishing: published", ["interrupted", "published"]),
+        ("published", "; publishing: published", ["published", "published"]),
+    ],
+)
+def test_told_to_stop_while_a_candidate_is_judged_or_published(tmp_path, fault, moment, outcomes):
+    """Whatever it was in the middle of: the next process tells what became of it, and goes on."""
+    text = f"{JSON}gate: {{versus_current: 'off'}}\n"
+    folder = within_five_seconds(tmp_path, text, moment, fault=fault)
+    models = folder / "models"
+    assert ingested(folder / "state") == 3000
+    assert (models / "current").exists() == (fault == "published")
+    if fault == "published":
+        Registry(models).verify()
+    with Process(write_config(folder, text)) as daemon:
+        until(lambda: "; last: published" in daemon.systemd.status, "a version after all")
+        daemon.stop()
+    with Registry(models) as registry:
+        registry.verify()
+        receipts = registry.receipts.read(100)
+        assert [one["outcome"] for one in receipts] == outcomes
+        assert [one["version"] for one in receipts] == list(registry.names())
+        assert registry.current() == receipts[-1]["version"]
+    assert ingested(folder / "state") == 3000
+
+
+def hanging_hook(folder):
+    """A command that hears no SIGTERM, and the file that tells its process."""
+    file = folder / "hook.pid"
+    script = f"trap '' TERM; echo $$ > {file}.new; mv {file}.new {file}; while :; do sleep 0.1; done"
+    return f"publish: {{hooks: [[/bin/sh, -c, {json.dumps(script)}]]", file
+
+
+def over(file):
+    """Whether the hook is gone."""
+    return not Path("/proc", file.read_text().strip()).exists()
+
+
+def test_told_to_stop_while_a_hook_and_a_webhook_hang(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes calls, and answers none
+        taken = []
+        for attempt in range(3):
+            folder = tmp_path / str(attempt)
+            folder.mkdir()
+            hooks, file = hanging_hook(folder)
+            webhook = f"{{url: 'http://127.0.0.1:{silent.getsockname()[1]}/', secret_env: SECRET}}"
+            config = write_config(folder, f"{JSON}{hooks}, webhooks: [{webhook}], webhook_timeout: 1h}}\n")
+            (folder / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+            with Process(config, environ={"SECRET": "sixteen bytes or more"}) as daemon:
+                until(file.exists, "the hook")
+                taken.append(daemon.stop())
+                until(lambda file=file: over(file), "the end of the hook")
+            assert "was killed" in daemon.log
+            assert "left behind" in daemon.log
+            Registry(folder / "models").verify()
+            if taken[-1] < STOP_S:
+                return
+    pytest.fail(f"took {taken} s, expected under {STOP_S}")
+
+
+def test_told_to_stop_while_a_reload_waits_for_a_hook(tmp_path):
+    taken = []
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        hooks, file = hanging_hook(folder)
+        config = write_config(folder, f"{JSON}{hooks}}}\n")
+        (folder / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+        with Process(config) as daemon:
+            until(file.exists, "the hook")
+            until(lambda daemon=daemon: daemon.systemd.count("READY=1"), "READY")
+            config.write_text(config.read_text() + "trigger: {min_new_samples: 700}\n")
+            daemon.signal(signal.SIGHUP)
+            until(lambda daemon=daemon: daemon.systemd.count("RELOADING=1"), "the reload")
+            taken.append(daemon.stop())
+            assert over(file)
+        assert not daemon.events("reloaded")
+        Registry(folder / "models").verify()
+        if taken[-1] < STOP_S:
+            return
+    pytest.fail(f"took {taken} s, expected under {STOP_S}")
+
+
 def test_a_reload_is_told_and_a_bad_one_stays_told_until_a_good_one(tmp_path):
     config = write_config(tmp_path, JSON)
     good = config.read_text()
@@ -154,8 +247,37 @@ def test_a_reload_is_told_and_a_bad_one_stays_told_until_a_good_one(tmp_path):
         assert "gate.min_acuracy" in daemon.events("the configuration is refused and the old one stays")[0]["error"]
         config.write_text(good)
         assert "gate.min_auc" in shown()["refused_configuration"]["reason"]
+        # What is told later doesn't take its place.
+        (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+        until(lambda: "; last: published" in systemd.status, "a version")
+        assert "the old one stays" in systemd.status
+        assert "gate.min_auc" in systemd.status
+        assert "gate.min_auc" in shown()["refused_configuration"]["reason"]
         daemon.signal(signal.SIGHUP)
         until(lambda: systemd.count("READY=1") == 3, "the end of the reload")
         assert "old one stays" not in systemd.status
         assert shown()["refused_configuration"] is None
+        daemon.stop()
+
+
+def test_a_refusal_is_over_when_another_process_takes_the_file(tmp_path):
+    config = write_config(tmp_path, JSON)
+    good = config.read_text()
+
+    def noted():
+        with Store(tmp_path / "state" / "state.db", load(config).schema.digest, readonly=True) as store:
+            return store.get(REFUSED)
+
+    with Process(config) as daemon:
+        until(lambda: daemon.systemd.count("READY=1"), "READY")
+        config.write_text(good + "gate: {min_auc: 9}\n")
+        daemon.signal(signal.SIGHUP)
+        until(lambda: daemon.systemd.count("READY=1") == 2, "the end of the reload")
+        config.write_text(good)
+        assert "gate.min_auc" in noted()["reason"]
+        daemon.stop()
+    with Process(config) as daemon:
+        until(lambda: daemon.systemd.count("READY=1"), "READY")
+        assert noted() is None
+        assert "old one stays" not in daemon.systemd.status
         daemon.stop()

@@ -24,6 +24,8 @@ _LOG = logging.getLogger(__name__)
 REFUSALS = (StoreError, PublishError, OSError, ValueError)
 """What a configuration is refused for; `ConfigError` is a ValueError."""
 
+_LOOK_S = 0.2
+
 
 @dataclass(slots=True)
 class _Place:
@@ -66,6 +68,7 @@ class Crew:
         self._board = board or Board(clock, monotonic)
         self._turns = Turns()
         self._places: dict[str, _Place] = {}
+        self._refusal: dict[str, object] | None = None
 
     @property
     def workers(self) -> list[Worker]:
@@ -174,16 +177,17 @@ class Crew:
     def note_refusal(self, reason: str | None) -> None:
         """Remember, for `streamtrain status`, that the configuration file can't be used; None that it can."""
         self._board.note_refusal(reason)
+        self._refusal = None if reason is None else {"time": self._clock(), "reason": reason}
         for worker in self.workers:
-            store = worker.cycle.store
-            try:
-                if reason is not None or store.get(REFUSED) is not None:
-                    store.set(REFUSED, None if reason is None else {"time": self._clock(), "reason": reason})
-            except StoreError as error:
-                event(_LOG, logging.WARNING, "the refusal could not be noted", error=told(error))
+            self._keep_refusal(worker)
 
-    def dismiss(self, within_s: float, hooks_s: float) -> bool:
-        """End all work: threads within so many seconds, then hooks within so many more.
+    def ask_to_stop(self) -> None:
+        """Let all threads end at their next block or epoch; `dismiss` waits for them."""
+        for worker in self.workers:
+            worker.ask_to_stop()
+
+    def dismiss(self, deadline_s: float, hooks_s: float) -> bool:
+        """End all work: threads by the deadline on the monotonic clock, then hooks within so many seconds more.
 
         Returns
         -------
@@ -191,10 +195,8 @@ class Crew:
             False if a thread did not end. Nothing is lost by that, but the process must not go on.
         """
         workers = self.workers
-        for worker in workers:
-            worker.ask_to_stop()
-        deadline = time.monotonic() + within_s
-        ended = [worker.join(deadline) for worker in workers]
+        self.ask_to_stop()
+        ended = [worker.join(deadline_s) for worker in workers]
         if workers:
             # Side by side: hooks of each may take as long as they are given.
             with ThreadPoolExecutor(len(workers)) as pool:
@@ -203,8 +205,17 @@ class Crew:
 
     def _begin(self, name: str, config: Config) -> Worker:
         worker = Worker(name, config, self._turns, self._clock, self._on_change, self._patience_s, self._board)
+        self._keep_refusal(worker)  # what a process before this one noted may be mended by now
         worker.start()
         return worker
+
+    def _keep_refusal(self, worker: Worker) -> None:
+        store = worker.cycle.store
+        try:
+            if store.get(REFUSED) != self._refusal:
+                store.set(REFUSED, self._refusal)
+        except StoreError as error:
+            event(_LOG, logging.WARNING, "the refusal could not be noted", error=told(error))
 
     def _give_up(self, name: str, place: _Place, error: BaseException) -> None:
         place.worker, place.retry_at_s = None, self._monotonic() + RETRY_S
@@ -216,13 +227,18 @@ class Crew:
             _LOG.error(text, extra=extra, exc_info=None if known else error)
 
     def _end(self, names: Iterable[str]) -> None:
-        """Stop workers at their next block or epoch, however long that takes, and close them."""
+        """Stop workers at their next block or epoch, however long that takes, and their hooks, and close them."""
         ending = [worker for name in names if (worker := self._places[name].worker) is not None]
         for worker in ending:
             worker.ask_to_stop()
         for worker in ending:
-            while not worker.join(time.monotonic() + 0.2):
+            while not worker.join(time.monotonic() + _LOOK_S):
                 self._while_waiting()
+            worker.hush()
+        for worker in ending:
+            while worker.telling:
+                self._while_waiting()
+                time.sleep(_LOOK_S)
             worker.close()
 
 

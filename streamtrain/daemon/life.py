@@ -24,8 +24,9 @@ _LOG = logging.getLogger(__name__)
 
 STOP_S = 2.0
 """Told to stop, threads have so long to come to the end of their block or epoch; then they are left to the kernel."""
-HOOKS_S = 1.5
-"""And hooks that run so much longer, after which they are killed: all in all within five seconds."""
+HOOKS_S = 1.0
+"""And hooks that run so much longer, then told to end and, a second later, killed: all in all within five seconds, also
+where the receiver of a webhook doesn't answer."""
 STATUS_S = 1.0
 """A status line comes at most so often."""
 DAMPED_S = 0.25
@@ -127,7 +128,6 @@ class Daemon:
         except StopAskedError:
             pass  # which is what we do now
         finally:
-            self._front.close()
             self._stop()
 
     def _show(self) -> None:
@@ -136,7 +136,10 @@ class Daemon:
 
     def _stop(self) -> None:
         self._notifier.stopping("stopping")
-        self.abandoned = not self.crew.dismiss(STOP_S, HOOKS_S)
+        deadline = time.monotonic() + STOP_S
+        self.crew.ask_to_stop()
+        self._front.close()  # meanwhile
+        self.abandoned = not self.crew.dismiss(deadline, HOOKS_S)
         if self.abandoned:
             event(_LOG, logging.INFO, "stopped in the middle", kept="everything that was read", lost="nothing")
         event(_LOG, logging.INFO, "stopped")

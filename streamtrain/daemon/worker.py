@@ -106,6 +106,15 @@ class Worker:
                 thread.join(max(0.0, deadline_s - time.monotonic()))
         return not self.running
 
+    def hush(self) -> None:
+        """Let hooks and webhooks come to their end; `telling` says whether they have."""
+        self.cycle.announcer.ask_to_stop()
+
+    @property
+    def telling(self) -> bool:
+        """Whether a hook or webhook is still running that `close` would wait for."""
+        return self.cycle.announcer.ending
+
     def close(self, grace_s: float | None = None) -> None:
         """Give everything back; hooks that run may end within so many seconds.
 

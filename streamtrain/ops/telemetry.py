@@ -29,6 +29,7 @@ from streamtrain.publish.durable import write_file
 _LOG = logging.getLogger(__name__)
 
 WRITE_INTERVAL_S = 15.0
+_CLOSE_S = 1.0
 BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 STATES = ("waiting", "reading", "compiling", "training", "judging", "publishing")
 _OUTCOMES = ("published", "rejected", "skipped", "failed", "interrupted")
@@ -95,7 +96,7 @@ class Telemetry:
         return encode(self._registry), content_type
 
     def write(self, file: Path) -> None:
-        """Replace a textfile of node_exporter's by the metrics of now, whole or not at all.
+        """Replace a textfile of node_exporter's by the metrics of now, whole or not at all; everybody may read it.
 
         Parameters
         ----------
@@ -105,7 +106,7 @@ class Telemetry:
         ------
         OSError
         """
-        write_file(file, generate_latest(self._registry))
+        write_file(file, generate_latest(self._registry), 0o644)
 
 
 class Textfile:
@@ -127,9 +128,9 @@ class Textfile:
         self._thread.start()
 
     def close(self) -> None:
-        """Write it a last time, and stop."""
+        """Write it a last time, and stop; where that takes long, it is left behind."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
         while True:

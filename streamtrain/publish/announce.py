@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from streamtrain.publish.change import Change
-from streamtrain.publish.hooks import environment, run
+from streamtrain.publish.hooks import PEACE_S, environment, run
 from streamtrain.publish.webhook import Webhook, deliver
 
 _LOG = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ STOP_GRACE_S = 5.0
 """What is running when we are told to stop has so much longer, or what is left of its limit if that is less."""
 
 _LOOK_S = 0.05
+_SLACK_S = 0.5
 
 
 class Announcer:
@@ -62,8 +63,7 @@ class Announcer:
         self._webhooks, self._webhook_timeout_s = webhooks, webhook_timeout_s
         self._clock = clock
         self._environ = os.environ if environ is None else environ
-        self._stopped_at: float | None = None
-        self._grace_s = STOP_GRACE_S
+        self._ends_at_s = float("inf")
         self._stopping = threading.Event()
         self._workers = [_Worker("hooks", self._run_hooks, self._stopping)] if hooks else []
         self._workers += [self._worker(webhook) for webhook in webhooks]
@@ -103,19 +103,32 @@ class Announcer:
                 return
             time.sleep(_LOOK_S)
 
-    def close(self, grace_s: float | None = None) -> None:
-        """Stop: what is running may end within `STOP_GRACE_S` (or so many seconds), what waits is given up."""
-        if self._stopping.is_set():
-            return
-        self._grace_s = STOP_GRACE_S if grace_s is None else grace_s
-        self._stopped_at = time.monotonic()
+    def ask_to_stop(self, grace_s: float | None = None) -> None:
+        """Give up what waits; what is running may end within `STOP_GRACE_S` (or so many seconds). Returns at once.
+
+        Asked again, it can only become less.
+        """
+        grace_s = STOP_GRACE_S if grace_s is None else grace_s
+        self._ends_at_s = min(self._ends_at_s, time.monotonic() + grace_s)
         self._stopping.set()
+
+    @property
+    def ending(self) -> bool:
+        """Whether something is still running, after `ask_to_stop`, for which `close` would wait."""
+        return any(worker.busy for worker in self._workers) and time.monotonic() < self._over_at_s
+
+    def close(self, grace_s: float | None = None) -> None:
+        """Stop, as `ask_to_stop` says, and wait for the end of what is running."""
+        self.ask_to_stop(grace_s)
         for worker in self._workers:
-            worker.join(self._stopped_at + self._grace_s + 2.0)
+            worker.join(self._over_at_s)
+
+    @property
+    def _over_at_s(self) -> float:
+        return self._ends_at_s + PEACE_S + _SLACK_S
 
     def _deadline(self, started: float) -> float:
-        limit = started + self._hook_timeout_s
-        return limit if self._stopped_at is None else min(limit, self._stopped_at + self._grace_s)
+        return min(started + self._hook_timeout_s, self._ends_at_s)
 
     def _run_hooks(self, change: Change) -> None:
         secrets = [webhook.secret_env for webhook in self._webhooks if webhook.secret_env]

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 
-def write_file(file: Path, data: bytes) -> None:
+def write_file(file: Path, data: bytes, mode: int | None = None) -> None:
     """Write a file so that its name leads to the old content or to the whole new one, also after a power cut.
 
     The directory must be flushed by the caller (`sync_directory`), once for all files written into it.
@@ -19,6 +19,8 @@ def write_file(file: Path, data: bytes) -> None:
     ----------
     file : Path
     data : bytes
+    mode : int, optional
+        Permissions of the file, whatever the umask; those that the umask leaves if None.
 
     Raises
     ------
@@ -29,6 +31,8 @@ def write_file(file: Path, data: bytes) -> None:
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         try:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
             _write_all(descriptor, data)
             os.fsync(descriptor)
         finally:

@@ -16,7 +16,9 @@ from streamtrain.publish.change import Change
 OUTPUT_BYTES = 8192
 """So much of a command's output is kept: its end, where the error stands."""
 
-_PEACE_S = 1.0
+PEACE_S = 1.0
+"""Between SIGTERM and SIGKILL, at the time limit."""
+
 _LOOK_S = 0.05
 # Ours alone: a command that speaks to systemd or listens in our name would confuse both.
 _PRIVATE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -110,7 +112,7 @@ def run(
         if not tail.follow(deadline):
             failure = "it did not end within its time limit and was killed"
             _signal(process, signal.SIGTERM)
-            ends_at = time.monotonic() + _PEACE_S
+            ends_at = time.monotonic() + PEACE_S
             tail.follow(lambda: ends_at)
     except OSError as error:
         failure = f"it was killed, because it could not be watched: {error}"

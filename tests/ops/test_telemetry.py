@@ -1,6 +1,7 @@
 """The metrics: names and form by promtool, the dashboard and the alerts against what is really exported."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -77,6 +78,16 @@ def test_the_textfile_is_replaced_whole(exported, tmp_path):
     shown.close()
     assert value((tmp_path / "m.prom").read_text(), "streamtrain_lines_total") == 6003
     assert [one.name for one in tmp_path.iterdir()] == ["m.prom"]
+
+
+def test_everybody_may_read_the_textfile(exported, tmp_path):
+    """Whoever scrapes it is another user, and the service's umask keeps its other files from them."""
+    before = os.umask(0o077)
+    try:
+        front(exported[0] / "streamtrain.yaml", None, textfile=tmp_path / "m.prom").close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "m.prom").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_textfile_that_cannot_be_written_is_told(exported, tmp_path, caplog):

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SANDBOX = REPOSITORY.parent / "shared" / "tools" / "systemd-sandbox"
 SYSTEM_PYTHON = "/usr/bin/python3"
 SCRIPT = Path(__file__).with_name("boot.sh")
+VISITOR = Path(__file__).with_name("page.py")
 STEPS = re.findall(r"^step=([a-z-]+)$", SCRIPT.read_text(), re.MULTILINE)[1:]
 PATIENCE_S = 900  # some two minutes where nothing else runs
 SOURCES = ("Makefile", "pyproject.toml", "README.md", "LICENSE", "streamtrain", "systemd", "config", "docs")
@@ -77,6 +79,7 @@ def boot(wheels, unavailable):
     for folder in (work, *work.parents[:-1]):
         if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
+    shutil.copy2(VISITOR, work)
     script = work / "boot.sh"
     script.write_text(f"WORK={work}\n{SCRIPT.read_text()}")
     # A network of its own, so that the page's port is free; systemd brings its loopback up.
@@ -99,22 +102,52 @@ def test_step(boot, step):
     assert step in done, said
 
 
+def test_the_page_turned_nobody_away(boot):
+    """From the first start to the last step, but where it was stopped on purpose: calls wait for a restart."""
+    said, _ = boot
+    told = re.search("^page: .*$", said, re.MULTILINE)
+    assert told, said
+    line = told[0]
+    n_answers, n_processes, n_refused = map(int, re.findall(r"\d+", line)[:3])
+    assert n_answers >= n_processes >= 10, line
+    assert n_refused == 0, line
+    sys.stdout.write("\n".join([line, *re.findall("^==.*$", said, re.MULTILINE)]) + "\n")
+
+
+def staged(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
 def test_staged_installation_touches_nothing_else(wheels, tmp_path):
     """With DESTDIR: whole, free of the staging path, and a changed configuration stays."""
     target = tmp_path / "stage"
     words = (f"DESTDIR={target}", f"WHEELS={wheels}/newer-wheels")
     outside = [Path(name) for name in ("/opt", "/etc", "/usr/local/lib", "/usr/local/bin", "/var/lib", "/var/log")]
     before = [sorted(entry.name for entry in folder.iterdir()) for folder in outside]
-    make(wheels / "newer", "install", *words)
+    make(wheels / "newer", "install", *words, "SYSTEMD_VERSION=254")
     assert [sorted(entry.name for entry in folder.iterdir()) for folder in outside] == before
+    assert staged(target / "usr") == [
+        "local/bin/streamtrain",
+        "local/lib/systemd/system/streamtrain.service",
+        "local/lib/systemd/system/streamtrain.service.d/backoff.conf",
+        "local/lib/systemd/system/streamtrain.socket",
+        "local/lib/systemd/system/streamtrain@.service",
+        "local/lib/systemd/system/streamtrain@.service.d/backoff.conf",
+        "local/lib/systemd/system/streamtrain@.socket",
+        "local/lib/sysusers.d/streamtrain.conf",
+        "local/lib/tmpfiles.d/streamtrain.conf",
+    ]
+    assert staged(target / "etc") == ["streamtrain/streamtrain.yaml"]
+    assert {path.stat().st_mode & 0o777 for path in (target / "etc").rglob("*.yaml")} == {0o644}
+    assert {"operating.md", "service.yaml", "streamtrain.yaml"} <= set(staged(target / "opt" / "streamtrain" / "doc"))
     program = (target / "opt/streamtrain/venv/bin/streamtrain").read_text()
     assert program.startswith("#!/opt/streamtrain/release-1/bin/python")
     found = subprocess.run(["grep", "-rlF", str(target), target], capture_output=True, text=True, check=False)
     assert found.stdout == ""
     config = target / "etc/streamtrain/streamtrain.yaml"
     config.write_text("logs: {directory: /srv/logs}\n")
-    make(wheels / "newer", "install", *words)
+    make(wheels / "newer", "install", *words, "SYSTEMD_VERSION=252")
     assert config.read_text() == "logs: {directory: /srv/logs}\n"
+    assert not [name for name in staged(target / "usr") if "backoff" in name]  # which an older one complains of
     make(wheels / "newer", "uninstall", *words)
-    left = sorted(str(path.relative_to(target)) for path in target.rglob("*") if not path.is_dir())
-    assert left == ["etc/streamtrain/streamtrain.yaml"]
+    assert staged(target) == ["etc/streamtrain/streamtrain.yaml"]
