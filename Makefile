@@ -43,10 +43,10 @@ types: $(VENV)/dev.stamp ## static types
 	$(BIN)/mypy
 
 test: lint types ## everything
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-fast: $(VENV)/dev.stamp ## the quicker ones, some two minutes, for the hand
-	$(BIN)/pytest -m 'not slow and not needs_npm and not needs_peers and not needs_root and not needs_browser'
+	$(BIN)/pytest -n auto --dist loadfile -m 'not slow and not needs_npm and not needs_peers and not needs_root and not needs_browser'
 
 test-systemd: $(VENV)/dev.stamp ## boot a real systemd with the service in it (root; needs ../shared/tools)
 	$(BIN)/pytest tests/systemd -v -rP -p no:cacheprovider
