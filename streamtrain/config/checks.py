@@ -79,7 +79,8 @@ def _schema(config: Config) -> Iterator[Contradiction]:
     for index, name in enumerate(features):
         if name in features[:index]:
             yield Contradiction(("schema.features",), list(features), "every feature once", f"{name} is listed twice")
-    roles = ("label", "timestamp", "id", "session", "teacher", "weight", "propensity", "scores", "quality", "model")
+    optional = ("session", "teacher", "weight", "propensity", "slice", "scores", "quality", "model")
+    roles = ("label", "timestamp", "id", *optional)
     taken: dict[str, str] = {}
     for role in roles:
         field = getattr(schema, role)

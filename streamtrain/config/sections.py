@@ -162,6 +162,9 @@ class SchemaSection:
     teacher: Annotated[Column | None, "A stronger model's probability of label 1, for distillation."] = None
     weight: Annotated[Column | None, "How much a record counts; 1 without."] = None
     propensity: Annotated[Column | None, "Probability with which the logged choice was made."] = None
+    slice: Annotated[
+        Column | None, "What a record belongs to, such as a task; the gate looks at every slice by itself."
+    ] = None
     scores: Annotated[
         Column | None,
         "Score of each model, by name; the label is then 1 where the cheapest is within `tolerance` of the best.",

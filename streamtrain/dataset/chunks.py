@@ -22,6 +22,7 @@ _KINDS: Final = {
     "weights": "<f4",
     "teachers": "<f4",
     "propensities": "<f4",
+    "slices": "<u8",
     "features": "<f4",
 }
 _MERGED: Final = 16  # so many small chunks in a row become one
@@ -95,6 +96,7 @@ def insert(db: sqlite3.Connection, schema: int, samples: Samples) -> Chunk:
         "weights": bool(np.all(samples.weights == 1.0)),
         "teachers": bool(np.all(np.isnan(samples.teachers))),
         "propensities": bool(np.all(np.isnan(samples.propensities))),
+        "slices": not samples.slices.any(),
     }
     blobs = [
         None if usual.get(name) else np.ascontiguousarray(getattr(samples, name), kind).reshape(-1).view(np.uint8)
@@ -104,8 +106,8 @@ def insert(db: sqlite3.Connection, schema: int, samples: Samples) -> Chunk:
     oldest, newest = float(samples.timestamps.min()), float(samples.timestamps.max())
     row = db.execute(
         """INSERT INTO chunks (schema, n, dim, oldest, newest,
-               keys, timestamps, labels, groups, weights, teachers, propensities, features)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+               keys, timestamps, labels, groups, weights, teachers, propensities, slices, features)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (schema, n, dim, oldest, newest, *blobs),
     )
     return Chunk(int(row.lastrowid or 0), n, dim, oldest, newest, samples.keys.copy())
@@ -125,7 +127,7 @@ def read(db: sqlite3.Connection, chunk: Chunk) -> Samples:
         Read-only views of the row.
     """
     row = db.execute(
-        """SELECT keys, timestamps, labels, groups, weights, teachers, propensities, features
+        """SELECT keys, timestamps, labels, groups, weights, teachers, propensities, slices, features
            FROM chunks WHERE id = ?""",
         (chunk.id,),
     ).fetchone()
@@ -138,6 +140,7 @@ def read(db: sqlite3.Connection, chunk: Chunk) -> Samples:
     columns.setdefault("weights", np.ones(chunk.n, np.float32))
     columns.setdefault("teachers", np.full(chunk.n, np.nan, np.float32))
     columns.setdefault("propensities", np.full(chunk.n, np.nan, np.float32))
+    columns.setdefault("slices", np.zeros(chunk.n, np.uint64))
     columns["features"] = columns["features"].reshape(chunk.n, chunk.dim)
     return Samples(**columns)
 

@@ -18,7 +18,7 @@ from threading import RLock
 from types import TracebackType
 from typing import Self
 
-from streamtrain.dataset import chunks, ledger, waiting
+from streamtrain.dataset import chunks, ledger, slices, waiting
 from streamtrain.dataset.chunks import Chunk
 from streamtrain.dataset.counts import Counts, add_up, count
 from streamtrain.dataset.errors import StoreDamagedError, StoreError
@@ -135,6 +135,7 @@ class Store:
                     ledger.write_quarantined(self._db, self._schema, batch.quarantined, self._max_quarantined)
                 ledger.release(self._db, batch.released)
                 waiting.write(self._db, self._schema, batch.pending, now)
+                slices.write(self._db, self._schema, batch.slice_names, now)
                 n_expired = 0 if batch.bound is None else waiting.expire(self._db, self._schema, batch.bound, now)
                 committed = Committed(n_new, n_given - n_new, n_expired)
                 if n_given or n_expired or batch.n_lines or batch.n_recognised:
@@ -220,6 +221,11 @@ class Store:
         """When the one that has waited longest last changed, in seconds since the epoch; None where none waits."""
         with self._guard, self._reading("look at halves of records"):
             return waiting.since(self._db, self._schema)
+
+    def slice_names(self) -> Mapping[int, str]:
+        """Names of slices, by `Samples.slices`: at most 1,000, those read last, each cut to 200 characters."""
+        with self._guard, self._reading("read the names of slices"):
+            return slices.read(self._db, self._schema)
 
     def quarantine(self, limit: int = 100, skip: int = 0) -> list[Quarantined]:
         """Quarantined lines, the latest first: at most `limit` after the first `skip`."""
