@@ -171,11 +171,12 @@ def _sizes(config: Config) -> Iterator[Contradiction]:
             f"at most half of the training samples of the window ({int(window * (1 - holdout)) // 2})",
             "the window never holds as many of each, so nothing would ever be trained",
         )
-    if config.gate.min_holdout > window * holdout:
+    recent = window - int(window * config.dataset.reservoir)
+    if config.gate.min_holdout > recent * holdout:
         yield Contradiction(
-            ("gate.min_holdout", "dataset.window", "dataset.holdout"),
+            ("gate.min_holdout", "dataset.window", "dataset.reservoir", "dataset.holdout"),
             config.gate.min_holdout,
-            f"at most dataset.window times dataset.holdout ({int(window * holdout)})",
+            f"at most the recent part of dataset.window times dataset.holdout ({int(recent * holdout)})",
             "the holdout never gets as large, so nothing would ever be published",
         )
 

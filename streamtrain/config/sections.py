@@ -202,6 +202,10 @@ class DatasetSection:
 
     window: Annotated[Count, "Newest samples that are learned from and judged on."] = 100_000
     max_age_s: Annotated[Seconds | None, "Older samples leave the window; null keeps them."] = None
+    reservoir: Annotated[
+        Annotated[float, Meta(ge=0, le=0.9, description="a number in 0..0.9")],
+        "Share of the window that is a random choice of older samples, half of either label, once it is full.",
+    ] = 0.1
     holdout: Annotated[Held, "Share of sessions that candidates are judged on and never trained on."] = 0.2
     max_propensity_weight: Annotated[
         Annotated[float, Meta(ge=1, le=1e6, description="a number ≥ 1")],

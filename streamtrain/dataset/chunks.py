@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtrain.dataset.reservoir import Pool
 from streamtrain.dataset.select import concatenate, select
-from streamtrain.types import F64, U64, Samples
+from streamtrain.types import F64, U64, Bools, Samples
 
 # In the order of the table's columns.
 _KINDS: Final = {
@@ -160,8 +161,26 @@ def timestamps(db: sqlite3.Connection, chunk: Chunk) -> F64:
     return np.frombuffer(db.execute("SELECT timestamps FROM chunks WHERE id = ?", (chunk.id,)).fetchone()[0], "<f8")
 
 
+def candidates(db: sqlite3.Connection, chunk: Chunk) -> Pool:
+    """Read what of a chunk's samples decides about a reservoir, without their features.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+    chunk : Chunk
+
+    Returns
+    -------
+    Pool
+    """
+    labels, groups = db.execute("SELECT labels, groups FROM chunks WHERE id = ?", (chunk.id,)).fetchone()
+    return Pool(
+        chunk.keys if groups is None else np.frombuffer(groups, "<u8"), chunk.keys, np.frombuffer(labels, "<f4")
+    )
+
+
 def delete(db: sqlite3.Connection, chunks: Iterable[Chunk]) -> None:
-    """Delete chunks with the ranges they came from.
+    """Delete chunks; the ranges they came from stay, for whoever keeps some of their samples.
 
     Parameters
     ----------
@@ -169,12 +188,15 @@ def delete(db: sqlite3.Connection, chunks: Iterable[Chunk]) -> None:
         In a transaction.
     chunks : iterable of Chunk
     """
-    ids = [(chunk.id,) for chunk in chunks]
-    db.executemany("DELETE FROM chunks WHERE id = ?", ids)
-    db.executemany("DELETE FROM ranges WHERE chunk = ?", ids)
+    db.executemany("DELETE FROM chunks WHERE id = ?", [(chunk.id,) for chunk in chunks])
 
 
-def merge_small(db: sqlite3.Connection, schema: int, chunks: Sequence[Chunk]) -> list[Chunk]:
+def merge_small(
+    db: sqlite3.Connection,
+    schema: int,
+    chunks: Sequence[Chunk],
+    on_merge: Callable[[int, Sequence[int]], None] = lambda merged, parts: None,
+) -> list[Chunk]:
     """Merge small chunks at the end of the list once there are many; big ones are never rewritten.
 
     Parameters
@@ -184,6 +206,8 @@ def merge_small(db: sqlite3.Connection, schema: int, chunks: Sequence[Chunk]) ->
     schema : int
     chunks : sequence of Chunk
         All of the schema, in the order of reading.
+    on_merge : callable
+        Told of the id that several became.
 
     Returns
     -------
@@ -202,12 +226,18 @@ def merge_small(db: sqlite3.Connection, schema: int, chunks: Sequence[Chunk]) ->
             db.executemany("UPDATE ranges SET chunk = ? WHERE chunk = ?", moved)
             delete(db, small)
             _join_ranges(db, merged.id)
+            on_merge(merged.id, [chunk.id for chunk in small])
             remaining[-n_small:] = [merged]
     return remaining
 
 
 def keep_newest(
-    db: sqlite3.Connection, schema: int, chunks: Sequence[Chunk], count: int, older_than: float
+    db: sqlite3.Connection,
+    schema: int,
+    chunks: Sequence[Chunk],
+    count: int,
+    older_than: float,
+    let_go: Callable[[Sequence[tuple[Chunk, Bools]]], None] = lambda leaving: None,
 ) -> list[Chunk]:
     """Drop the chunks of which nothing is among the newest `count` samples, nor newer than `older_than`.
 
@@ -223,6 +253,8 @@ def keep_newest(
     count : int
     older_than : float
         Seconds since the epoch.
+    let_go : callable
+        Told which samples of which chunks go, while they are still there.
 
     Returns
     -------
@@ -235,8 +267,12 @@ def keep_newest(
     gone: list[Chunk] = []
     for chunk, mask in zip(chunks, chosen, strict=True):
         (remaining if mask.any() else gone).append(chunk)
-    if sum(chunk.n for chunk in remaining) > 2 * count:
-        masks = {chunk.id: mask for chunk, mask in zip(chunks, chosen, strict=True)}
+    masks = {chunk.id: mask for chunk, mask in zip(chunks, chosen, strict=True)}
+    whole = sum(chunk.n for chunk in remaining) <= 2 * count
+    leaving = [(chunk, ~masks[chunk.id]) for chunk in (gone if whole else chunks) if not masks[chunk.id].all()]
+    if leaving:
+        let_go(leaving)
+    if not whole:
         cut: list[Chunk] = []
         for chunk in remaining:
             mask = masks[chunk.id]

@@ -69,7 +69,7 @@ _STEPS: Final = {
         """CREATE TABLE reservoirs (
             schema INTEGER PRIMARY KEY,
             chunk INTEGER NOT NULL,
-            limits BLOB NOT NULL,
+            limits TEXT NOT NULL,
             origins BLOB NOT NULL
         )""",
     ),
