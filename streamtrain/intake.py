@@ -10,8 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from streamtrain.config import Config
-from streamtrain.dataset import window
+from streamtrain.dataset import reservoir, window
 from streamtrain.dataset.errors import StoreDamagedError
 from streamtrain.dataset.rescue import open_store, rebuild
 from streamtrain.dataset.select import select
@@ -22,7 +24,7 @@ from streamtrain.ingest.disposal import Disposal
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
 from streamtrain.ingest.retry import RetryReport
 from streamtrain.train.presets import TrainingConfig, resolve
-from streamtrain.types import FastGRNNConfig, InputRange, Samples
+from streamtrain.types import U64, Bools, FastGRNNConfig, InputRange, Samples
 
 SUMMARY = ("lines", "samples", "duplicates", "quarantined", "pending")
 """What is told of an `IngestReport` in JSON."""
@@ -32,11 +34,15 @@ LAST_LEARNED = "last_learned"
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The rolling window, cut: `train` and `validation` are learned from, `holdout` only judges."""
+    """The rolling window, cut: `train` and `validation` are learned from, `holdout` only judges.
+
+    The first `n_reservoir` samples of `train` are a reservoir of older ones, none of them newer than any other sample.
+    """
 
     train: Samples
     validation: Samples
     holdout: Samples
+    n_reservoir: int = 0
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -86,7 +92,10 @@ class Intake:
         self._clock = clock
         config.state.directory.mkdir(parents=True, exist_ok=True)
         self._path = config.state.directory / "state.db"
-        self._use(open_store(self._path, config.schema.digest, max_samples=config.dataset.window, clock=clock))
+        dataset = config.dataset
+        size = reservoir.size_of(dataset.window, dataset.reservoir)
+        self._bounds = {"max_samples": dataset.window, "reservoir": size}
+        self._use(open_store(self._path, config.schema.digest, **self._bounds, clock=clock))
 
     def _use(self, store: Store) -> None:
         config, clock = self.config, self._clock
@@ -123,8 +132,7 @@ class Intake:
             return self._ingest(should_stop, on_batch)
         except StoreDamagedError as damage:
             self.store.close()
-            window, digest = self.config.dataset.window, self.config.schema.digest
-            self._use(rebuild(self._path, digest, damage, max_samples=window, clock=self._clock))
+            self._use(rebuild(self._path, self.config.schema.digest, damage, **self._bounds, clock=self._clock))
         return self._ingest(should_stop, on_batch)
 
     def _ingest(self, should_stop: Callable[[], bool], on_batch: Callable[[], None]) -> IngestReport:
@@ -170,15 +178,30 @@ class Intake:
             return Cut(self.splits(store), store.input_ranges(), store.counts().n_total_ingested)
 
     def splits(self, store: Store | None = None) -> Splits:
-        """Cut the rolling window by stable hashes of its sessions."""
+        """Cut the rolling window by stable hashes of its sessions.
+
+        The reservoir is learned from only. What is judged, and chosen by, is what requests are like now: old samples
+        would speak for a mix of requests, and perhaps for a model behind the route, that are gone. It is drawn from
+        sessions outside the holdout, for a session that judged is never trained on.
+        """
         dataset = self.config.dataset
-        samples = window.load(store or self.store, dataset.window, dataset.max_age_s, self._clock())
-        samples = reweighted(samples, dataset.max_propensity_weight)
-        held = in_fraction(samples.groups, dataset.holdout, dataset.seed, HOLDOUT)
-        learned = select(samples, ~held)
-        share = self.training_config(len(learned.labels)).validation_split
-        stopping = in_fraction(learned.groups, share, dataset.seed, VALIDATION)
-        return Splits(select(learned, ~stopping), select(learned, stopping), select(samples, held))
+
+        def judges(groups: U64) -> Bools:
+            return in_fraction(groups, dataset.holdout, dataset.seed, HOLDOUT)
+
+        bounds = (dataset.window, dataset.reservoir, dataset.max_age_s, self._clock())
+        taken = window.take(store or self.store, *bounds, eligible=lambda groups: ~judges(groups))
+        samples = reweighted(taken.samples, dataset.max_propensity_weight)
+        old, held = np.arange(len(samples.labels)) < taken.n_reservoir, judges(samples.groups)
+        share = self.training_config(int((~held).sum())).validation_split
+        stopping = in_fraction(samples.groups, share, dataset.seed, VALIDATION) & ~old
+        train, validation = ~held & ~stopping, ~held & stopping
+        return Splits(
+            select(samples, train),
+            select(samples, validation),
+            select(samples, held),
+            n_reservoir=taken.n_reservoir,
+        )
 
     def training_config(self, n_samples: int) -> TrainingConfig:
         """Choose the settings for training from scratch on `n_samples` samples: the preset's, overridden."""

@@ -41,6 +41,8 @@ class Samples:
         A teacher's probability of label 1, in 0..1; NaN where the log has none.
     propensities : float32, (N,)
         Probability with which the logged choice was made, in (0, 1]; NaN where the log has none.
+    slices : uint64, (N,)
+        Stable hash of the slice (the task, the language …) that a record belongs to; 0 where the log has none.
     """
 
     features: F32
@@ -51,6 +53,7 @@ class Samples:
     weights: F32
     teachers: F32
     propensities: F32
+    slices: U64
 
 
 @dataclass(frozen=True, slots=True)

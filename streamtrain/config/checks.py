@@ -79,7 +79,8 @@ def _schema(config: Config) -> Iterator[Contradiction]:
     for index, name in enumerate(features):
         if name in features[:index]:
             yield Contradiction(("schema.features",), list(features), "every feature once", f"{name} is listed twice")
-    roles = ("label", "timestamp", "id", "session", "teacher", "weight", "propensity", "scores", "quality", "model")
+    optional = ("session", "teacher", "weight", "propensity", "slice", "scores", "quality", "model")
+    roles = ("label", "timestamp", "id", *optional)
     taken: dict[str, str] = {}
     for role in roles:
         field = getattr(schema, role)
@@ -170,11 +171,12 @@ def _sizes(config: Config) -> Iterator[Contradiction]:
             f"at most half of the training samples of the window ({int(window * (1 - holdout)) // 2})",
             "the window never holds as many of each, so nothing would ever be trained",
         )
-    if config.gate.min_holdout > window * holdout:
+    recent = window - int(window * config.dataset.reservoir)
+    if config.gate.min_holdout > recent * holdout:
         yield Contradiction(
-            ("gate.min_holdout", "dataset.window", "dataset.holdout"),
+            ("gate.min_holdout", "dataset.window", "dataset.reservoir", "dataset.holdout"),
             config.gate.min_holdout,
-            f"at most dataset.window times dataset.holdout ({int(window * holdout)})",
+            f"at most the recent part of dataset.window times dataset.holdout ({int(recent * holdout)})",
             "the holdout never gets as large, so nothing would ever be published",
         )
 

@@ -162,6 +162,9 @@ class SchemaSection:
     teacher: Annotated[Column | None, "A stronger model's probability of label 1, for distillation."] = None
     weight: Annotated[Column | None, "How much a record counts; 1 without."] = None
     propensity: Annotated[Column | None, "Probability with which the logged choice was made."] = None
+    slice: Annotated[
+        Column | None, "What a record belongs to, such as a task; the gate looks at every slice by itself."
+    ] = None
     scores: Annotated[
         Column | None,
         "Score of each model, by name; the label is then 1 where the cheapest is within `tolerance` of the best.",
@@ -199,6 +202,10 @@ class DatasetSection:
 
     window: Annotated[Count, "Newest samples that are learned from and judged on."] = 100_000
     max_age_s: Annotated[Seconds | None, "Older samples leave the window; null keeps them."] = None
+    reservoir: Annotated[
+        Annotated[float, Meta(ge=0, le=0.9, description="a number in 0..0.9")],
+        "Share of the window that is a random choice of older samples, half of either label, once it is full.",
+    ] = 0.1
     holdout: Annotated[Held, "Share of sessions that candidates are judged on and never trained on."] = 0.2
     max_propensity_weight: Annotated[
         Annotated[float, Meta(ge=1, le=1e6, description="a number ≥ 1")],
