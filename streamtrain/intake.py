@@ -15,7 +15,7 @@ from streamtrain.dataset import window
 from streamtrain.dataset.errors import StoreDamagedError
 from streamtrain.dataset.rescue import open_store, rebuild
 from streamtrain.dataset.select import select
-from streamtrain.dataset.split import HOLDOUT, VALIDATION, in_fraction
+from streamtrain.dataset.split import HOLDOUT, PROMISE, VALIDATION, in_fraction
 from streamtrain.dataset.store import Store
 from streamtrain.dataset.weighting import reweighted
 from streamtrain.ingest.disposal import Disposal
@@ -32,20 +32,26 @@ LAST_LEARNED = "last_learned"
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The rolling window, cut: `train` and `validation` are learned from, `holdout` only judges."""
+    """The rolling window, cut: `train` and `validation` are learned from, `holdout` only judges.
+
+    `promise`, as large as the holdout where `router.max_error` is set, does not even judge: it is for the router's
+    threshold alone.
+    """
 
     train: Samples
     validation: Samples
     holdout: Samples
+    promise: Samples | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
         """Number of samples of each split, by name."""
-        return {
+        sizes = {
             "train": len(self.train.labels),
             "validation": len(self.validation.labels),
             "holdout": len(self.holdout.labels),
         }
+        return sizes if self.promise is None else sizes | {"promise": len(self.promise.labels)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +181,15 @@ class Intake:
         samples = window.load(store or self.store, dataset.window, dataset.max_age_s, self._clock())
         samples = reweighted(samples, dataset.max_propensity_weight)
         held = in_fraction(samples.groups, dataset.holdout, dataset.seed, HOLDOUT)
+        holdout, promise = select(samples, held), None
+        if self.config.router.max_error is not None:
+            kept = ~held & in_fraction(samples.groups, promise_share(dataset.holdout), dataset.seed, PROMISE)
+            promise = select(samples, kept)
+            held |= kept
         learned = select(samples, ~held)
         share = self.training_config(len(learned.labels)).validation_split
         stopping = in_fraction(learned.groups, share, dataset.seed, VALIDATION)
-        return Splits(select(learned, ~stopping), select(learned, stopping), select(samples, held))
+        return Splits(select(learned, ~stopping), select(learned, stopping), holdout, promise)
 
     def training_config(self, n_samples: int) -> TrainingConfig:
         """Choose the settings for training from scratch on `n_samples` samples: the preset's, overridden."""
@@ -196,6 +207,11 @@ class Intake:
         if given.get("early_stopping_patience") == 0:
             given["early_stopping_patience"] = 10**9  # the configuration's word for never
         return given
+
+
+def promise_share(holdout: float) -> float:
+    """Share of the sessions outside the holdout that is set aside for `router.max_error`: as many, at most half."""
+    return min(0.5, holdout / (1.0 - holdout))
 
 
 def ingest_options(config: Config) -> IngestOptions:

@@ -10,6 +10,7 @@ from streamtrain.types import U64, Bools
 
 HOLDOUT = "holdout"
 VALIDATION = "validation"
+PROMISE = "promise"
 
 
 def in_fraction(groups: U64, fraction: float, seed: int, salt: str) -> Bools:
@@ -28,7 +29,7 @@ def in_fraction(groups: U64, fraction: float, seed: int, salt: str) -> Bools:
     seed : int
         Any whole number; its low 64 bits count.
     salt : str
-        What the split is for: `HOLDOUT`, `VALIDATION`, …
+        What the split is for: `HOLDOUT`, `VALIDATION`, `PROMISE`, …
 
     Returns
     -------
