@@ -13,6 +13,7 @@ from typing import Any
 from streamtrain.config import Config
 from streamtrain.dataset import window
 from streamtrain.dataset.errors import StoreDamagedError
+from streamtrain.dataset.fingerprint import fingerprints
 from streamtrain.dataset.rescue import open_store, rebuild
 from streamtrain.dataset.select import select
 from streamtrain.dataset.split import HOLDOUT, PROMISE, VALIDATION, in_fraction
@@ -21,8 +22,9 @@ from streamtrain.dataset.weighting import reweighted
 from streamtrain.ingest.disposal import Disposal
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
 from streamtrain.ingest.retry import RetryReport
+from streamtrain.reading import Source
 from streamtrain.train.presets import TrainingConfig, resolve
-from streamtrain.types import FastGRNNConfig, InputRange, Samples
+from streamtrain.types import U64, FastGRNNConfig, InputRange, Samples
 
 SUMMARY = ("lines", "samples", "duplicates", "quarantined", "pending")
 """What is told of an `IngestReport` in JSON."""
@@ -65,11 +67,20 @@ class Cut:
         Which bytes of which files the samples came from.
     n_ingested : int
         Samples ever added until then.
+    order : uint64, (N,)
+        Fingerprint of each sample of the window, in its order.
+    sources : tuple of Source
+        What the logs are known by that `inputs` are ranges of.
+    time_s : float
+        When it was taken.
     """
 
     splits: Splits
     inputs: tuple[InputRange, ...]
     n_ingested: int
+    order: U64
+    sources: tuple[Source, ...]
+    time_s: float
 
 
 class Intake:
@@ -173,12 +184,24 @@ class Intake:
         StoreError
         """
         with Store(self._path, self.config.schema.digest, readonly=True) as store, store.snapshot():
-            return Cut(self.splits(store), store.input_ranges(), store.counts().n_total_ingested)
+            now, inputs = self._clock(), store.input_ranges()
+            samples, keys = self.window(store, now), {part.source for part in inputs}
+            sources = tuple(source for source in store.sources() if f"{source.key:016x}" in keys)
+            counts = store.counts()
+        return Cut(self.split(samples), inputs, counts.n_total_ingested, fingerprints(samples), sources, now)
 
     def splits(self, store: Store | None = None) -> Splits:
         """Cut the rolling window by stable hashes of its sessions."""
+        return self.split(self.window(store or self.store, self._clock()))
+
+    def window(self, store: Store, now: float) -> Samples:
+        """Take the rolling window out of a store, as it was logged."""
         dataset = self.config.dataset
-        samples = window.load(store or self.store, dataset.window, dataset.max_age_s, self._clock())
+        return window.load(store, dataset.window, dataset.max_age_s, now)
+
+    def split(self, samples: Samples) -> Splits:
+        """Weight a window against selection bias, and cut it."""
+        dataset = self.config.dataset
         samples = reweighted(samples, dataset.max_propensity_weight)
         held = in_fraction(samples.groups, dataset.holdout, dataset.seed, HOLDOUT)
         holdout, promise = select(samples, held), None

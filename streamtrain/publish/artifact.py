@@ -25,6 +25,7 @@ from streamtrain.model.formats import (
     METRICS_FILE,
     NORMALIZATION_FILE,
     TRAINING_FILE,
+    WINDOW_FILE,
     Int8File,
     read_int8,
     read_training,
@@ -135,12 +136,15 @@ def build(candidate: Candidate) -> dict[str, bytes]:
         "inputs": [asdict(part) for part in candidate.inputs],
         "config": candidate.settings,
         "calibration": candidate.calibration,
+        "lineage": candidate.lineage,
         "gate": None,
         "golden": {"features": golden.tolist(), "confidences": confidences.tolist()}
         | _golden_session(candidate, served, golden),
         "float32_error": float(np.abs(in_float32 - confidences).max()),
     }
-    return files | {MANIFEST_FILE: seal(to_json(manifest))}
+    # Not among the files that a router reads; its digest is in the lineage.
+    beside = {} if candidate.window is None else {WINDOW_FILE: candidate.window}
+    return files | beside | {MANIFEST_FILE: seal(to_json(manifest))}
 
 
 def finish(
