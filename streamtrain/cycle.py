@@ -17,31 +17,31 @@ from types import TracebackType
 import numpy as np
 
 from streamtrain.answers import answers
-from streamtrain.config import Config, to_dict
+from streamtrain.config import Config
 from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import IngestReport
-from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
+from streamtrain.intake import LAST_LEARNED, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
+from streamtrain.judge.reliability import DEFINITION, reliability
 from streamtrain.lessons import Lessons, TeacherError
-from streamtrain.model.quantize import quantize
+from streamtrain.making import lineage_of, make_candidate
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
+from streamtrain.threshold import advice, threshold_for
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.meter import Meter
 from streamtrain.types import (
     F64,
-    Candidate,
     Decision,
     EpochMetrics,
     Samples,
-    Scaling,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -222,18 +222,22 @@ class Cycle:
             return failed
 
         self._tell("judge", best.recipe.name)
-        candidate = self._candidate(best, scaling, champion, cut)
+        lineage = lineage_of(self.config, cut, champion, _table(ranked))
+        candidate = make_candidate(self.intake, best, lesson.validation, scaling, champion, cut, lineage)
         staged = self.registry.stage(build(candidate))
         try:
             judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
             decision = judge(self._evidence(splits, judged[1]), self._rules())
-            details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
+            promised = threshold_for(self.config, splits, partial(self._served, staged))
+            details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
+            details |= {"origin": candidate.origin, "calibration": candidate.calibration, "promise": promised}
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
                 self._remember(*ingested)
                 return decision
-            version = self.registry.publish(staged, decision, report(*judged).to_json(), details)
+            told = report(*judged).to_json() | {"ece_of": DEFINITION, "reliability": reliability(*judged)}
+            version = self.registry.publish(staged, decision, told, details, router=advice(promised))
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
@@ -286,26 +290,6 @@ class Cycle:
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
-    def _candidate(self, best: Challenger, scaling: Scaling, champion: Champion | None, cut: Cut) -> Candidate:
-        if best.fit is None:
-            raise ValueError("candidate: a challenger that diverged has no weights")
-        tuned = best.recipe.name.startswith("fine-tuned")
-        return Candidate(
-            config=self.intake.shape(),
-            params=best.fit.params,
-            quantized=quantize(best.fit.params),
-            scaling=scaling,
-            features=self.config.schema.feature_names,
-            input_scale=self.config.router.input_scale,
-            epochs=best.fit.epochs,
-            origin=best.recipe.name,
-            parent=champion.version if champion is not None and tuned else None,
-            seed=best.recipe.seed,
-            inputs=cut.inputs,
-            settings=_settings(self.config) | {"trained_with": asdict(best.recipe.training)},
-            sequence_length=self.config.model.sequence_length,
-        )
-
     def _evidence(self, splits: Splits, probabilities: F64) -> Evidence:
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
@@ -350,11 +334,6 @@ class Cycle:
 
 class Interrupted(Exception):  # noqa: N818 - not a fault
     """A cycle was asked to stop before it came to a decision."""
-
-
-def _settings(config: Config) -> dict[str, object]:
-    """Leave out of the manifest what trains nothing: addresses of webhooks may hold tokens."""
-    return {name: section for name, section in to_dict(config).items() if name not in ("publish", "log")}
 
 
 def _counts(splits: Splits) -> Counts:

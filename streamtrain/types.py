@@ -209,6 +209,12 @@ class Candidate:
         The configuration that it was trained with, as JSON values.
     sequence_length : int
         Steps of a session that it was trained on, one after the other.
+    calibration : dict or None
+        What was done to its logits after training, as JSON values.
+    lineage : dict or None
+        All else that determined the training, as JSON values.
+    window : bytes or None
+        Fingerprints of the samples, in order, that belong to `lineage`.
     """
 
     config: FastGRNNConfig
@@ -224,6 +230,9 @@ class Candidate:
     inputs: tuple[InputRange, ...] = ()
     settings: dict[str, object] = field(default_factory=dict)
     sequence_length: int = 1
+    calibration: dict[str, object] | None = None
+    lineage: dict[str, object] | None = None
+    window: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

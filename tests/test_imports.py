@@ -28,8 +28,14 @@ ALLOWED = {
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "answers": {"types", "dataset", "router"},
     "outlet": {"types", "config", "model", "publish"},
+    "threshold": {"types", "config", "intake", "judge"},
+    "making": {"types", "config", "intake", "model", "kernels.cache", "train", "publish.artifact"},
+    "replay": {
+        *("types", "reading", "config", "intake", "lessons", "making", "outlet"),
+        *("ingest", "dataset", "model", "train", "publish"),
+    },
     "cycle": {
-        *("types", "config", "intake", "lessons", "answers", "outlet"),
+        *("types", "config", "intake", "lessons", "answers", "outlet", "threshold", "making"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
     "router.compiled": {"types", "router", "kernels.request"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ def cross_checks(config: Config) -> Iterator[Contradiction]:
     yield from _directories(config)
     yield from _schema(config)
     yield from _sizes(config)
+    yield from _promise(config)
     yield from _address(config)
     yield from _publish(config)
 
@@ -178,6 +180,22 @@ def _sizes(config: Config) -> Iterator[Contradiction]:
             config.gate.min_holdout,
             f"at most the recent part of dataset.window times dataset.holdout ({int(recent * holdout)})",
             "the holdout never gets as large, so nothing would ever be published",
+        )
+
+
+def _promise(config: Config) -> Iterator[Contradiction]:
+    most = config.router.max_error
+    if most is None:
+        return
+    holdout = config.dataset.holdout
+    n_promise = int(config.dataset.window * min(holdout, 0.5 * (1.0 - holdout)))
+    needed = math.ceil(math.log(1 - config.gate.confidence) / math.log1p(-most))
+    if needed > n_promise:
+        yield Contradiction(
+            ("router.max_error", "dataset.window", "dataset.holdout"),
+            most,
+            f"a rate that {n_promise} samples, as large as the holdout, can show",
+            f"that takes {needed} routed samples without one mistake",
         )
 
 

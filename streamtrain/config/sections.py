@@ -31,6 +31,7 @@ Versions = Annotated[int, Meta(ge=2, le=2**31 - 1, description="a whole number �
 Width = Annotated[int, Meta(ge=1, le=1024, description="a whole number in 1..1024")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number in 0..1")]
 Held = Annotated[float, Meta(ge=0.01, le=0.9, description="a number in 0.01..0.9")]
+Error = Annotated[float, Meta(ge=0.0001, le=0.5, description="a number in 0.0001..0.5")]
 Decay = Annotated[float, Meta(ge=0, lt=1, description="a number ≥ 0 and < 1")]
 Rate = Annotated[float, Meta(gt=0, le=10, description="a number > 0 and ≤ 10")]
 Factor = Annotated[float, Meta(gt=0, le=1, description="a number > 0 and ≤ 1")]
@@ -270,6 +271,9 @@ class TrainingSection:
         CountFromZero, "Last epochs, with the weights rounded to INT8 in the forward pass; kept only where that helps."
     ] = 0
     prune: Annotated[Decay, "Share of each weight matrix that is set to zero, smallest first."] = 0.0
+    calibrate: Annotated[
+        bool, "Stretch the winner's logits so that its probabilities come true on the validation split."
+    ] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,10 +302,15 @@ class GateSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterSection:
-    """What the router does to features before it asks the model."""
+    """What the router does to features before it asks the model, and what is promised of its decisions."""
 
     input_scale: Annotated[
         Scales | None, "Factors that the router's own feature engineering applies, one per feature; null means none."
+    ] = None
+    max_error: Annotated[
+        Error | None,
+        "Most that may go wrong of what is routed to the lightweight model: each version gets the threshold that keeps "
+        "it, with `gate.confidence`, by samples set aside for it alone. Null sets none.",
     ] = None
 
 

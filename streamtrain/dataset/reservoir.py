@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrain.dataset.split import mixed
+from streamtrain.dataset.split import mix
 from streamtrain.types import F32, F64, U64, Bools
 
 I64 = NDArray[np.int64]
@@ -141,7 +141,7 @@ class _Sessions:
         else:
             groups, self._of_row, self.sizes = np.unique(pool.groups, return_inverse=True, return_counts=True)
             labels = self._drawn_labels(groups, pool, beside)
-        self.hashes = mixed(mixed(groups) ^ _SALT)
+        self.hashes = mix(mix(groups) ^ _SALT)
         self._classes = labels >= 0.5
         self._fits = self.sizes <= max(1, size // _PARTS)
 
@@ -152,7 +152,7 @@ class _Sessions:
         sessions = np.concatenate((self._of_row, at[same]))
         keys = np.concatenate((pool.keys, beside.keys[same]))
         labels = np.concatenate((pool.labels, beside.labels[same]))
-        order = np.lexsort((mixed(keys ^ _SALT), sessions))
+        order = np.lexsort((mix(keys ^ _SALT), sessions))
         first = np.searchsorted(sessions[order], np.arange(len(groups)))
         return labels[order[first]]
 

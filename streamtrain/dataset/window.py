@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from streamtrain.dataset.reservoir import Pool
 from streamtrain.dataset.retained import rows_of, together
 from streamtrain.dataset.select import COLUMNS, empty, select
 from streamtrain.dataset.store import Store
-from streamtrain.types import U64, Bools, Samples
+from streamtrain.types import F32, U64, Bools, Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,27 @@ class Window:
     ----------
     samples : Samples
         Sorted by timestamp; ties in the order of reading, within the reservoir by their keys.
-    n_reservoir : int
-        So many of them, the first, are the reservoir: none of them is newer than any of the others. Their weights are
-        multiplied by what undoes the balancing of classes: each stands for the samples of its class that it was drawn
-        from (Horvitz & Thompson 1952), scaled to a mean of 1.
+    factors : float32, (R,)
+        For the first R of them, which are the reservoir: none of them is newer than any of the others. What undoes the
+        balancing of classes: each stands for the samples of its class that it was drawn from (Horvitz & Thompson 1952),
+        scaled to a mean of 1.
     """
 
     samples: Samples
-    n_reservoir: int
+    factors: F32 = field(default_factory=lambda: np.empty(0, np.float32))
+
+    @property
+    def n_reservoir(self) -> int:
+        """How many samples, the first, are the reservoir."""
+        return len(self.factors)
+
+    def weighted(self) -> Samples:
+        """Return the samples, the weights of the reservoir multiplied by the factors."""
+        if not len(self.factors):
+            return self.samples
+        weights = self.samples.weights.copy()
+        weights[: len(self.factors)] *= self.factors
+        return replace(self.samples, weights=weights)
 
 
 def take(
@@ -78,7 +91,7 @@ def take(
         listed, kept = store.chunks(), store.retained()
         held = () if kept.chunk is None else (kept.chunk,)
         if not size or sum(chunk.n for chunk in (*listed, *held)) <= count:
-            return Window(_newest(store, listed, count, oldest), 0)
+            return Window(_newest(store, listed, count, oldest))
         recent = chunks.newest([store.timestamps(chunk) for chunk in listed], count - size, oldest)
         sources = [*((chunk, np.zeros(chunk.n, np.bool_)) for chunk in held), *zip(listed, recent, strict=True)]
         pools = [store.candidates(chunk) for chunk, _ in sources]
@@ -91,10 +104,9 @@ def take(
         order = np.lexsort((drawn.keys, drawn.timestamps))
         order = order[drawn.timestamps[order] >= oldest]
         weights = choice.weights[choice.rows][order]
-        drawn = select(drawn, order)
-        if len(order):
-            drawn = replace(drawn, weights=drawn.weights * (weights / weights.mean()).astype(np.float32))
-        return Window(_newest(store, listed, count - size, oldest, drawn), len(order))
+        factors = weights if not len(order) else weights / weights.mean()
+        newest = _newest(store, listed, count - size, oldest, select(drawn, order))
+        return Window(newest, factors.astype(np.float32))
 
 
 def load(store: Store, count: int, max_age_s: float | None = None, now: float | None = None) -> Samples:

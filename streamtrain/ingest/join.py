@@ -127,6 +127,35 @@ class Joiner:
         )
         return Joined(self._samples(whole), ranges, waiting, n_repeated, n_unlabelled)
 
+    def pairs(self, halves: Sequence[Half]) -> Samples:
+        """Put every decision together with every outcome of its key: whatever was joined once is among them.
+
+        Parameters
+        ----------
+        halves : sequence of Half
+            In any order.
+
+        Returns
+        -------
+        Samples
+        """
+        decisions: dict[int, list[Decision]] = {}
+        for half in halves:
+            if isinstance(half.value, Decision):
+                decisions.setdefault(half.key, []).append(half.value)
+        whole: list[tuple[int, Decision, float, int]] = []
+        for half in halves:
+            outcome = half.value
+            if isinstance(outcome, Decision):
+                continue
+            for decision in decisions.get(half.key, ()):
+                label = outcome.label
+                if label is None:
+                    label = self._labeller.from_quality(outcome.quality, outcome.model or decision.model)
+                if label is not None:
+                    whole.append((half.key, decision, label, decision.slice or outcome.slice))
+        return self._samples(whole)
+
     def _samples(self, whole: list[tuple[int, Decision, float, int]]) -> Samples:
         decisions = [decision for _, decision, _, _ in whole]
         times = np.array([decision.time_s for decision in decisions], np.float64)

@@ -94,6 +94,7 @@ class Registry(Workspace):
         report: Mapping[str, object] | None = None,
         details: Mapping[str, object] | None = None,
         protect: Collection[str] = (),
+        router: Mapping[str, object] | None = None,
     ) -> str:
         """Make a staged candidate the current version.
 
@@ -109,6 +110,8 @@ class Registry(Workspace):
             More keys for the receipt (JSON values).
         protect : collection of str
             Versions that retention must not remove this time, beside those it never does.
+        router : mapping, optional
+            What routers are advised to decide by; the manifest's ``router``.
 
         Returns
         -------
@@ -128,7 +131,7 @@ class Registry(Workspace):
             now = self._clock()
             version = self._next_version(now)
             try:
-                self._make_version(staged, version, now, previous, decision, report)
+                self._make_version(staged, version, now, previous, decision, report, router)
                 self._point(version, "publish")
             except (PublishError, VersionError):
                 self.discard(staged)
@@ -255,6 +258,7 @@ class Registry(Workspace):
         previous: str | None,
         decision: Decision | None,
         report: Mapping[str, object] | None,
+        router: Mapping[str, object] | None,
     ) -> None:
         """Complete and seal a candidate under the name that it gets, then give it that name."""
         with saying("publish", staged):
@@ -267,6 +271,7 @@ class Registry(Workspace):
                 previous=previous,
                 decision=decision,
                 report=report,
+                router=router,
             )
             if self._signer is not None:
                 finished[SIGNATURE_FILE] = self._signer.sign(finished[MANIFEST_FILE])

@@ -211,7 +211,7 @@ def test_the_window_is_the_newest_and_half_and_half_of_the_others(tmp_path, in_s
     window = taken(path, 1000, 0.2)
     order = np.argsort(samples.timestamps, kind="stable")
     old, recent = (
-        select(window.samples, slice(window.n_reservoir)),
+        select(window.weighted(), slice(window.n_reservoir)),
         select(window.samples, slice(window.n_reservoir, None)),
     )
     assert recent.keys.tolist() == samples.keys[order[-800:]].tolist()

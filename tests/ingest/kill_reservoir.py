@@ -45,7 +45,7 @@ def state(path: Path) -> tuple[bytes, ...]:
     with opened(path) as store:
         window = take(store, WINDOW, SHARE)
         ranges = json.dumps([str(one) for one in store.input_ranges()]).encode()
-    columns = [getattr(window.samples, column.name).tobytes() for column in fields(Samples)]
+    columns = [getattr(window.weighted(), column.name).tobytes() for column in fields(Samples)]
     return (*columns, str(window.n_reservoir).encode(), ranges)
 
 
