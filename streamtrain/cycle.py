@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -21,6 +20,8 @@ from streamtrain.config import Config, to_dict
 from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
 from streamtrain.dataset.store import Store
+from streamtrain.exam import Exam, unread
+from streamtrain.ingest.golden import GoldenError
 from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
@@ -33,6 +34,7 @@ from streamtrain.outlet import Outlet
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
+from streamtrain.router.scorer import Model
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.meter import Meter
 from streamtrain.types import (
@@ -40,7 +42,6 @@ from streamtrain.types import (
     Candidate,
     Decision,
     EpochMetrics,
-    Samples,
     Scaling,
 )
 
@@ -200,6 +201,13 @@ class Cycle:
             self._remember(*ingested)
             return waiting
 
+        try:
+            exam = Exam.prepare(self.config, store, splits.holdout)
+        except GoldenError as error:
+            refused = unread(error)
+            self.registry.refuse(refused, details={"window": splits.sizes})
+            self._remember(*ingested)
+            return refused
         self.registry.acquire()
         scaling = scale.fit(splits.train.features, splits.train.weights)
         champion = self._champion()
@@ -225,19 +233,20 @@ class Cycle:
         candidate = self._candidate(best, scaling, champion, cut)
         staged = self.registry.stage(build(candidate))
         try:
-            judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
-            decision = judge(self._evidence(splits, judged[1]), self._rules())
+            served = load_served(staged)
+            judged = (splits.holdout.labels, answers(served, splits.holdout), splits.holdout.weights)
+            decision = judge(self._evidence(splits, judged[1], exam, served), self._rules())
             details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
-                self._remember(*ingested)
+                self._remember(*ingested, exam)
                 return decision
             version = self.registry.publish(staged, decision, report(*judged).to_json(), details)
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
-        self._remember(*ingested)
+        self._remember(*ingested, exam)
         return replace(decision, version=version)
 
     def _last_learned(self) -> LastLearned:
@@ -247,9 +256,11 @@ class Cycle:
         self._remember(0)
         return LastLearned(0, self._clock())
 
-    def _remember(self, n_ingested: int, store: Store | None = None) -> None:
+    def _remember(self, n_ingested: int, store: Store | None = None, exam: Exam | None = None) -> None:
         if store is not None and store is not self.store:
             return  # it was damaged and begun anew meanwhile, and so was its count
+        if exam is not None:
+            exam.remember(self.store)
         self.store.set(LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
 
     def _rules(self) -> GateRules:
@@ -259,10 +270,13 @@ class Cycle:
             min_per_class=trigger.min_per_class,
             min_holdout=gate.min_holdout,
             min_accuracy=gate.min_accuracy,
+            bound=gate.bound,
             beat_baseline=gate.beat_baseline,
             min_auc=gate.min_auc,
             versus_current=gate.versus_current,
             confidence=gate.confidence,
+            slice_min_samples=gate.slice_min_samples,
+            max_powerful_rise=gate.max_powerful_rise,
         )
 
     def _champion(self) -> Champion | None:
@@ -306,34 +320,33 @@ class Cycle:
             sequence_length=self.config.model.sequence_length,
         )
 
-    def _evidence(self, splits: Splits, probabilities: F64) -> Evidence:
+    def _evidence(self, splits: Splits, probabilities: F64, exam: Exam, served: Model) -> Evidence:
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
         current = self.registry.current()
-        return Evidence(
+        serving = None if current is None else self._serving(current)
+        evidence = Evidence(
             labels=splits.holdout.labels,
             probabilities=probabilities,
             train_base_rate=float(np.average(labels, weights=weights)),
             n_train_per_class=class_counts(labels, weights),
-            current=None if current is None else self._current_answers(current, splits.holdout),
+            current=None if serving is None else answers(serving, splits.holdout),
             weights=splits.holdout.weights,
             groups=splits.holdout.groups,
             recent_accuracies=self._recent_accuracies(),
             current_version=current,
+            # Slices: `slices=splits.holdout.slices, slice_names=…` once samples have them.
         )
+        return exam.ask(evidence, served, serving)
 
-    def _current_answers(self, version: str, samples: Samples) -> F64 | None:
-        """Answers of the current version; None where it can't answer: damaged, or made for other features."""
+    def _serving(self, version: str) -> Model | None:
+        """Load the current version; None where it can't answer: damaged, or made for other features."""
         try:
             model = load_served(self.registry.path(version))
         except (PublishError, VersionError, OSError) as error:
             _LOG.warning("the current version can't be compared with: %s", error)
             return None
-        return answers(model, samples) if model.features == self.config.schema.feature_names else None
-
-    def _served(self, directory: Path, samples: Samples) -> F64:
-        """Answers of the bytes that would be served, read back through the router's own loader."""
-        return answers(load_served(directory), samples)
+        return model if model.features == self.config.schema.feature_names else None
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)
