@@ -6,7 +6,8 @@ import numpy as np
 
 from streamtrain.dataset import sequence
 from streamtrain.router.scorer import Model
-from streamtrain.types import F64, Samples
+from streamtrain.router.served import thresholds
+from streamtrain.types import F32, F64, Bools, Samples
 
 _BLOCK_NUMBERS = 1 << 20
 
@@ -44,3 +45,26 @@ def answers(model: Model, samples: Samples, block_numbers: int = _BLOCK_NUMBERS)
         # Padding is at the end of a row, where nothing follows that it could spoil: any sample will do.
         scores[first : first + n_rows, :steps] = model.score_sequences(samples.features[block[:, :steps]])
     return sequence.scatter(index, scores, len(samples.labels))
+
+
+def to_powerful(
+    probabilities: F32 | F64, threshold: float | None = None, max_uncertainty: float | None = None
+) -> Bools:
+    """Say which requests a router sends to the powerful model, unless its application asks for something else.
+
+    Parameters
+    ----------
+    probabilities : float, (N,)
+        As from `answers`.
+    threshold, max_uncertainty : float, optional
+        What the version's manifest advises; the router's defaults without.
+
+    Returns
+    -------
+    bool, (N,)
+    """
+    least, most = thresholds((None, None), (threshold, max_uncertainty))
+    uncertainty = 1.0 - 2.0 * np.abs(probabilities - 0.5)
+    # A NaN goes to the powerful model, as in the router.
+    sent: Bools = ~((probabilities >= least) & (uncertainty <= most))
+    return sent

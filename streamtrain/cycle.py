@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -21,11 +20,14 @@ from streamtrain.config import Config
 from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
 from streamtrain.dataset.store import Store
+from streamtrain.exam import Exam, unread
+from streamtrain.ingest.golden import GoldenError
 from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import LAST_LEARNED, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
+from streamtrain.judge.promise import Promise
 from streamtrain.judge.reliability import DEFINITION, reliability
 from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.making import lineage_of, make_candidate
@@ -34,6 +36,7 @@ from streamtrain.outlet import Outlet
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
+from streamtrain.router.scorer import Model
 from streamtrain.threshold import advice, threshold_for
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.meter import Meter
@@ -41,7 +44,6 @@ from streamtrain.types import (
     F64,
     Decision,
     EpochMetrics,
-    Samples,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -200,6 +202,13 @@ class Cycle:
             self._remember(*ingested)
             return waiting
 
+        try:
+            exam = Exam.prepare(self.config, store, splits.holdout)
+        except GoldenError as error:
+            refused = unread(error)
+            self.registry.refuse(refused, details={"window": splits.sizes})
+            self._remember(*ingested)
+            return refused
         self.registry.acquire()
         scaling = scale.fit(splits.train.features, splits.train.weights)
         champion = self._champion()
@@ -226,22 +235,23 @@ class Cycle:
         candidate = make_candidate(self.intake, best, lesson.validation, scaling, champion, cut, lineage)
         staged = self.registry.stage(build(candidate))
         try:
-            judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
-            decision = judge(self._evidence(splits, judged[1]), self._rules())
-            promised = threshold_for(self.config, splits, partial(self._served, staged))
+            served = load_served(staged)
+            judged = (splits.holdout.labels, answers(served, splits.holdout), splits.holdout.weights)
+            promised = threshold_for(self.config, splits, partial(answers, served))
+            decision = judge(self._evidence(splits, judged[1], exam, served, promised), self._rules())
             details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
             details |= {"origin": candidate.origin, "calibration": candidate.calibration, "promise": promised}
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
-                self._remember(*ingested)
+                self._remember(*ingested, exam)
                 return decision
             told = report(*judged).to_json() | {"ece_of": DEFINITION, "reliability": reliability(*judged)}
             version = self.registry.publish(staged, decision, told, details, router=advice(promised))
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
-        self._remember(*ingested)
+        self._remember(*ingested, exam)
         return replace(decision, version=version)
 
     def _last_learned(self) -> LastLearned:
@@ -251,9 +261,11 @@ class Cycle:
         self._remember(0)
         return LastLearned(0, self._clock())
 
-    def _remember(self, n_ingested: int, store: Store | None = None) -> None:
+    def _remember(self, n_ingested: int, store: Store | None = None, exam: Exam | None = None) -> None:
         if store is not None and store is not self.store:
             return  # it was damaged and begun anew meanwhile, and so was its count
+        if exam is not None:
+            exam.remember(self.store)
         self.store.set(LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
 
     def _rules(self) -> GateRules:
@@ -263,10 +275,13 @@ class Cycle:
             min_per_class=trigger.min_per_class,
             min_holdout=gate.min_holdout,
             min_accuracy=gate.min_accuracy,
+            bound=gate.bound,
             beat_baseline=gate.beat_baseline,
             min_auc=gate.min_auc,
             versus_current=gate.versus_current,
             confidence=gate.confidence,
+            slice_min_samples=gate.slice_min_samples,
+            max_powerful_rise=gate.max_powerful_rise,
         )
 
     def _champion(self) -> Champion | None:
@@ -290,34 +305,36 @@ class Cycle:
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
-    def _evidence(self, splits: Splits, probabilities: F64) -> Evidence:
+    def _evidence(
+        self, splits: Splits, probabilities: F64, exam: Exam, served: Model, promised: Promise | None
+    ) -> Evidence:
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
         current = self.registry.current()
-        return Evidence(
+        serving = None if current is None else self._serving(current)
+        evidence = Evidence(
             labels=splits.holdout.labels,
             probabilities=probabilities,
             train_base_rate=float(np.average(labels, weights=weights)),
             n_train_per_class=class_counts(labels, weights),
-            current=None if current is None else self._current_answers(current, splits.holdout),
+            current=None if serving is None else answers(serving, splits.holdout),
             weights=splits.holdout.weights,
             groups=splits.holdout.groups,
             recent_accuracies=self._recent_accuracies(),
             current_version=current,
+            slices=None if self.config.schema.slice is None else splits.holdout.slices,
+            slice_names=self.store.slice_names(),
         )
+        return exam.ask(evidence, served, serving, None if promised is None else promised.threshold)
 
-    def _current_answers(self, version: str, samples: Samples) -> F64 | None:
-        """Answers of the current version; None where it can't answer: damaged, or made for other features."""
+    def _serving(self, version: str) -> Model | None:
+        """Load the current version; None where it can't answer: damaged, or made for other features."""
         try:
             model = load_served(self.registry.path(version))
         except (PublishError, VersionError, OSError) as error:
             _LOG.warning("the current version can't be compared with: %s", error)
             return None
-        return answers(model, samples) if model.features == self.config.schema.feature_names else None
-
-    def _served(self, directory: Path, samples: Samples) -> F64:
-        """Answers of the bytes that would be served, read back through the router's own loader."""
-        return answers(load_served(directory), samples)
+        return model if model.features == self.config.schema.feature_names else None
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)

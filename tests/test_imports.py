@@ -28,6 +28,7 @@ ALLOWED = {
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "answers": {"types", "dataset", "router"},
     "outlet": {"types", "config", "model", "publish"},
+    "exam": {"types", "config", "answers", "dataset", "ingest.golden", "judge", "router"},
     "threshold": {"types", "config", "intake", "judge"},
     "making": {"types", "config", "intake", "model", "kernels.cache", "train", "publish.artifact"},
     "replay": {
@@ -35,7 +36,7 @@ ALLOWED = {
         *("ingest", "dataset", "model", "train", "publish"),
     },
     "cycle": {
-        *("types", "config", "intake", "lessons", "answers", "outlet", "threshold", "making"),
+        *("types", "config", "intake", "lessons", "answers", "exam", "outlet", "threshold", "making"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
     "router.compiled": {"types", "router", "kernels.request"},

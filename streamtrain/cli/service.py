@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +96,7 @@ def check(config_file: Path, router: str | None, as_json: bool) -> None:
 
     try:
         chosen = configs(config_file, router)
+        _check_golden(config_file, chosen)
     except ConfigError as error:
         if not as_json:
             raise
@@ -111,6 +113,31 @@ def check(config_file: Path, router: str | None, as_json: bool) -> None:
             click.echo(f"# router {name}:")
         _show(config)
     click.echo(f"# {config_file}: valid")
+
+
+def _check_golden(config_file: Path, chosen: Mapping[str, Config]) -> None:
+    """Read the golden cases too, as every training does.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from streamtrain.config import ConfigError
+    from streamtrain.config.mistakes import Mistake
+    from streamtrain.ingest.golden import GoldenError, read_golden
+
+    mistakes = []
+    for name, config in chosen.items():
+        golden = config.gate.golden
+        if golden is None:
+            continue
+        try:
+            read_golden(golden, config.schema)
+        except GoldenError as error:
+            key = f"routers.{name}.gate.golden" if name else "gate.golden"
+            mistakes.append(Mistake(key, str(golden), "a file of golden cases", str(error)))
+    if mistakes:
+        raise ConfigError(config_file, mistakes)
 
 
 def shown(value: object) -> object:

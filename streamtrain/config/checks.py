@@ -181,6 +181,9 @@ def _sizes(config: Config) -> Iterator[Contradiction]:
             f"at most the recent part of dataset.window times dataset.holdout ({int(recent * holdout)})",
             "the holdout never gets as large, so nothing would ever be published",
         )
+    golden = config.gate.golden
+    if golden is not None and not _is_file(golden):
+        yield Contradiction(("gate.golden",), str(golden), "a file of golden cases, or null", "there is no such file")
 
 
 def _promise(config: Config) -> Iterator[Contradiction]:
@@ -226,6 +229,13 @@ def _publish(config: Config) -> Iterator[Contradiction]:
             )
         if not _is_address(webhook.url):
             yield Contradiction(("publish.webhooks",), None, "addresses http://HOST… or https://HOST…")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _is_address(url: str) -> bool:

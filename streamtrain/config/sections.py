@@ -291,13 +291,27 @@ class GateSection:
     """What a candidate must show on the holdout to be published. See docs/gate.md."""
 
     min_accuracy: Annotated[Share, "The floor: accuracy below it is refused; 0 sets none."] = 0.85
+    bound: Annotated[
+        Literal["point", "lower"], "What must reach the floor: the accuracy, or its lower bound at `confidence`."
+    ] = "point"
     beat_baseline: Annotated[bool, "Refuse what is not surely better than always answering the base rate."] = True
     min_auc: Annotated[Share, "Area under the ROC curve below it is refused."] = 0.60
     versus_current: Annotated[
         Literal["not_worse", "better", "off"], "Against the current version on the same samples, by paired tests."
     ] = "not_worse"
     min_holdout: Annotated[Count, "Fewer holdout samples than that judge nothing; training waits."] = 200
-    confidence: Annotated[Confidence, "One-sided confidence of every bound and test."] = 0.95
+    confidence: Annotated[
+        Confidence, "One-sided confidence of every bound and test; tightened when the holdout is used again."
+    ] = 0.95
+    slice_min_samples: Annotated[Count, "Slices with fewer holdout samples are not compared by themselves."] = 100
+    max_powerful_rise: Annotated[
+        Share | None,
+        "At most so much more of the traffic may go to the powerful model than with the current version; null sets no "
+        "limit.",
+    ] = None
+    golden: Annotated[
+        Path | None, "Cases that must come out right, always: JSON Lines with features and label; null has none."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
+from streamtrain.judge.distributions import share_lower, t_quantile
 from streamtrain.types import F64, U64
 
 
@@ -42,6 +42,19 @@ class MeanDifference:
     def upper(self, confidence: float) -> float:
         """Return the one-sided upper bound: the true mean lies below it with this confidence."""
         return self.mean + self._margin(confidence)
+
+    def lower_share(self, confidence: float) -> float:
+        """Return the one-sided lower bound where the mean is that of zeros and ones, such as an accuracy.
+
+        The exact bound of Clopper and Pearson, on the effective number of observations (Korn and Graubard 1998): as
+        many as would have this standard error if each were drawn by itself. It holds for shares near 1 too, where the
+        bound from the t distribution is too narrow.
+        """
+        if self.standard_error == math.inf:
+            return 0.0
+        spread = self.mean * (1.0 - self.mean)
+        n = spread / self.standard_error**2 + 1.0 if self.standard_error > 0 else self.degrees_of_freedom + 1.0
+        return share_lower(self.mean * n, n, confidence)
 
     def _margin(self, confidence: float) -> float:
         if self.standard_error == 0:
@@ -83,22 +96,6 @@ def mean_difference(differences: F64, weights: F64, groups: U64 | None = None) -
     variance = n_groups / (n_groups - 1) * float((scores**2).sum()) / total**2
     n_effective = total**2 / float((group_weights**2).sum())
     return MeanDifference(mean, math.sqrt(variance), max(n_effective - 1.0, 1.0), n_groups)
-
-
-def t_quantile(probability: float, degrees_of_freedom: float) -> float:
-    """Return a quantile of Student's t distribution.
-
-    By the expansion in the normal quantile (Abramowitz and Stegun 26.7.5), whose error is below 0.2 % for 10 degrees of
-    freedom or more and quantiles up to 0.999; holdouts have hundreds.
-    """
-    z = NormalDist().inv_cdf(probability)
-    n = degrees_of_freedom
-    return (
-        z
-        + (z**3 + z) / (4 * n)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,9 +149,7 @@ def test_a_larger_one_later_draws_only_from_what_was_never_let_go_of():
     # The limit lets in about 16 of 500: of either class, from the former and from the later as many.
     assert 2 <= choice.rows[:n_first].sum() <= n_first
     assert choice.rows[n_first:].sum() < 60
-    assert (
-        reservoir.mix(reservoir.mixed(later.groups[choice.rows]) ^ reservoir._SALT) < np.uint64(max(limits))
-    ).all()
+    assert (reservoir.mix(reservoir.mix(later.groups[choice.rows]) ^ reservoir._SALT) < np.uint64(max(limits))).all()
 
 
 # The store.
