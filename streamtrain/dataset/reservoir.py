@@ -9,7 +9,8 @@ is not among the smallest can be let go of for good.
 
 Without sessions, each sample is its own, and of n samples of a class exactly k are taken, each with probability k/n.
 With sessions, one counts with all of its samples or not at all, for the class of one of them that is drawn by hash.
-A half that its class cannot fill yet is lent to the other class.
+A half that its class cannot fill yet is lent to the other class. Of a session that goes on long after its beginning was
+let go of, the rest is drawn as a session of its own.
 """
 
 from __future__ import annotations
