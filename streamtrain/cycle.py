@@ -26,10 +26,12 @@ from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
+from streamtrain.judge.shift import Reference
 from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.model.quantize import quantize
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
+from streamtrain.prequential import Prequential
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
@@ -40,6 +42,7 @@ from streamtrain.types import (
     Candidate,
     Decision,
     EpochMetrics,
+    Rule,
     Samples,
     Scaling,
 )
@@ -114,6 +117,7 @@ class Cycle:
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
         self._lessons = Lessons(self.intake)
+        self._prequential = Prequential(self.intake, self.registry)
 
     @property
     def store(self) -> Store:
@@ -135,11 +139,15 @@ class Cycle:
         self.close()
 
     def ingest(self, should_stop: Callable[[], bool] = lambda: False) -> IngestReport:
-        """Read what the logs have to give into the dataset."""
-        return self.intake.ingest(should_stop, lambda: self._say(Progress("ingest")))
+        """Read what the logs have to give into the dataset, and let what serves answer it."""
+        report = self.intake.ingest(should_stop, lambda: self._say(Progress("ingest")))
+        self._prequential.observe(should_stop)
+        return report
 
     def due(self, counts: StoreCounts | None = None) -> bool:
         """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`.
+
+        An alarm of drift asks for a training sooner (`Prequential.due`).
 
         `counts` are those of the store, if they are at hand.
         """
@@ -150,6 +158,7 @@ class Cycle:
         if self._clock() < last.time_s:  # the clock was set back
             self._remember(last.n_ingested)
         enough = n_new >= trigger.min_new_samples and counts.n_samples >= trigger.min_samples
+        enough = enough or self._prequential.due(counts.n_total_ingested, last.n_ingested)
         return enough or self._clock() - last.time_s >= trigger.max_interval_s
 
     def warm(self, should_stop: Callable[[], bool] = lambda: False) -> int:
@@ -192,6 +201,7 @@ class Cycle:
         held = sum(chunk.n for chunk in self.store.chunks())
         self._n_values = min(held, self.config.dataset.window) * len(self.config.schema.feature_names)
         self._tell("window")
+        self._prequential.observe(should_stop)
         store, cut = self.store, self.intake.cut()
         splits, ingested = cut.splits, (cut.n_ingested, store)
         waiting = ready(_counts(splits), self._rules())
@@ -224,16 +234,30 @@ class Cycle:
         self._tell("judge", best.recipe.name)
         candidate = self._candidate(best, scaling, champion, cut)
         staged = self.registry.stage(build(candidate))
+        details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
         try:
+            banned = self.registry.ban_of(staged)
+            if banned is not None:
+                again = _refused("not_rolled_back", banned)
+                self.registry.refuse(again, staged, details)
+                self._remember(*ingested)
+                return again
+            champion_then = self.registry.current()
             judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
             decision = judge(self._evidence(splits, judged[1]), self._rules())
-            details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
                 self._remember(*ingested)
                 return decision
-            version = self.registry.publish(staged, decision, report(*judged).to_json(), details)
+            with self._prequential.settled():
+                if self.registry.current() != champion_then:
+                    late = _refused("same_champion", f"{champion_then}, which it was judged against, serves no more")
+                    self.registry.refuse(late, staged, details)
+                    self._remember(*ingested)
+                    return late
+                measured, shadows = report(*judged).to_json(), self._prequential.protected()
+                version = self.registry.publish(staged, decision, measured, details, shadows)
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
@@ -304,6 +328,7 @@ class Cycle:
             inputs=cut.inputs,
             settings=_settings(self.config) | {"trained_with": asdict(best.recipe.training)},
             sequence_length=self.config.model.sequence_length,
+            reference=Reference.of(cut.splits.train.features).to_json(),
         )
 
     def _evidence(self, splits: Splits, probabilities: F64) -> Evidence:
@@ -355,6 +380,12 @@ class Interrupted(Exception):  # noqa: N818 - not a fault
 def _settings(config: Config) -> dict[str, object]:
     """Leave out of the manifest what trains nothing: addresses of webhooks may hold tokens."""
     return {name: section for name, section in to_dict(config).items() if name not in ("publish", "log")}
+
+
+def _refused(rule: str, text: str) -> Decision:
+    """Decide against a candidate by a rule outside the gate."""
+    sentence = text[0].upper() + text[1:]
+    return Decision("rejected", None, sentence, rules=(Rule(rule, False, None, None, text),))
 
 
 def _counts(splits: Splits) -> Counts:

@@ -206,6 +206,8 @@ class Candidate:
         The configuration that it was trained with, as JSON values.
     sequence_length : int
         Steps of a session that it was trained on, one after the other.
+    reference : dict or None
+        How the features that it was trained on are distributed, as JSON values.
     """
 
     config: FastGRNNConfig
@@ -221,6 +223,7 @@ class Candidate:
     inputs: tuple[InputRange, ...] = ()
     settings: dict[str, object] = field(default_factory=dict)
     sequence_length: int = 1
+    reference: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

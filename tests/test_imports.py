@@ -28,8 +28,9 @@ ALLOWED = {
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "answers": {"types", "dataset", "router"},
     "outlet": {"types", "config", "model", "publish"},
+    "prequential": {"types", "config", "intake", "answers", "dataset", "judge", "model", "publish", "router"},
     "cycle": {
-        *("types", "config", "intake", "lessons", "answers", "outlet"),
+        *("types", "config", "intake", "lessons", "answers", "outlet", "prequential"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
     "router.compiled": {"types", "router", "kernels.request"},

@@ -76,11 +76,11 @@ class Monitor:
     adwin_delta : float
         ADWIN's significance.
     threshold : float
-        Page-Hinkley's on errors.
+        Page-Hinkley's on errors; 0 for none.
     """
 
     def __init__(self, adwin_delta: float, threshold: float) -> None:
-        self._delta, self._threshold = adwin_delta, threshold
+        self._delta, self._threshold = adwin_delta, threshold or math.inf
         self._begin()
 
     def _begin(self) -> None:

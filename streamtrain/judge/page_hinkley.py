@@ -31,9 +31,7 @@ class PageHinkley:
         Values since the sum was lowest: since the rise began, if there is one.
     """
 
-    def __init__(
-        self, threshold: float, delta: float, min_instances: int = 30, alpha: float = 1.0
-    ) -> None:
+    def __init__(self, threshold: float, delta: float, min_instances: int = 30, alpha: float = 1.0) -> None:
         self._threshold, self._delta, self._alpha = threshold, delta, alpha
         self._min_instances = min_instances
         self._begin()

@@ -93,6 +93,8 @@ class Shift:
     reference : Reference
     threshold : float
         PSI that is called a shift, beside what chance alone makes of it.
+    name : str
+        Whose reference it is.
 
     Attributes
     ----------
@@ -102,8 +104,8 @@ class Shift:
         The largest of them, as a share of the bound that makes it an alarm.
     """
 
-    def __init__(self, reference: Reference, threshold: float) -> None:
-        self._reference, self._threshold = reference, threshold
+    def __init__(self, reference: Reference, threshold: float, name: str = "") -> None:
+        self._reference, self._threshold, self._name = reference, threshold, name
         d = len(reference.edges)
         self._counts: Counted = np.zeros((d, BINS), np.int64)
         self._sessions: set[int] = set()
@@ -152,6 +154,7 @@ class Shift:
     def state(self) -> dict[str, Any]:
         """All that the next samples depend on, as JSON values."""
         return {
+            "of": self._name,
             "counts": self._counts.tolist(),
             "sessions": sorted(self._sessions),
             "n": self._n,
@@ -160,12 +163,11 @@ class Shift:
         }
 
     def resume(self, state: dict[str, Any]) -> Self:
-        """Go on from a `state`; of another number of features, begin anew."""
-        counts = np.array(state["counts"], np.int64)
-        if counts.shape == self._counts.shape:
-            self._counts, self._n = counts, state["n"]
+        """Go on from a `state`; against another reference, with a new block."""
+        if state["of"] == self._name:
+            self._counts, self._n = np.array(state["counts"], np.int64), state["n"]
             self._sessions = {int(one) for one in state["sessions"]}
-            self.psi, self.statistic = np.array(state["psi"], np.float64), state["statistic"]
+        self.psi, self.statistic = np.array(state["psi"], np.float64), state["statistic"]
         return self
 
 

@@ -134,6 +134,7 @@ def build(candidate: Candidate) -> dict[str, bytes]:
         "input_scale": candidate.input_scale,
         "inputs": [asdict(part) for part in candidate.inputs],
         "config": candidate.settings,
+        "reference": candidate.reference,
         "gate": None,
         "golden": {"features": golden.tolist(), "confidences": confidences.tolist()}
         | _golden_session(candidate, served, golden),
