@@ -14,7 +14,8 @@ and nothing is rolled back until another is published.
 
 **Exactly once.** What was seen, and how far, is one fact of the state database, written after each piece in one go. A
 process that is killed between rolling back and writing finds another version current than the one in the fact, and
-takes it as it would a person's choice; killed before, it comes to the same end from the same samples.
+takes it as it would a person's choice (but for the receipt, which it then writes); killed before, it comes to the same
+end from the same samples.
 
 **Before anybody trains on it.** Whoever publishes calls `observe` first, with the lock held (`Prequential.settled`):
 all that the new version was trained on has then been answered by the one before it.
@@ -41,7 +42,6 @@ from streamtrain.judge.drift import Monitor, losses_of
 from streamtrain.judge.served import ALARMS, Answers, Curve, advantages
 from streamtrain.judge.shift import BLOCK, Reference, Shift
 from streamtrain.model.seal import VersionError
-from streamtrain.publish.catalog import number
 from streamtrain.publish.errors import PublishError
 from streamtrain.publish.registry import Registry
 from streamtrain.router.load import load
@@ -61,6 +61,8 @@ PROOF = 500
 LEAST_OWN = 100
 CONTEXT = 20_000
 """Requests of a session that came so many samples before are still known to be of it."""
+RECENT = 200
+"""Receipts that are looked through for who made a version current."""
 GROWTH = 10
 """An alarm asks for trainings until there is so many times what is enough to judge by."""
 
@@ -296,6 +298,11 @@ class Prequential:
                 state.change = replace(change, open=False)
         else:
             state.shadow = current
+            if before is not None and current is not None:
+                try:
+                    self._registry.recall(before, current)
+                except PublishError as error:
+                    self._tell_once(f"the receipt of a rollback could not be written: {error}")
         if state.shadow != shadow:
             state.bets, state.most = Bets(), 1.0
         state.champion = current
@@ -305,9 +312,12 @@ class Prequential:
         """Tell whether a version was published over another, and not chosen by a person."""
         try:
             previous = self._registry.manifest(current).get("previous")
+            recent = self._registry.receipts.read(RECENT)
         except (PublishError, VersionError, OSError):
             return False
-        return previous == before and number(current) > number(before)
+        moved = [one for one in recent if one.get("event") in ("promote", "rollback") or one.get("version") == current]
+        chosen = bool(moved) and moved[-1].get("event") != "candidate" and moved[-1].get("version") == current
+        return previous == before and not chosen
 
     def _judged_since(self, version: str) -> float:
         """Time from which on samples judged a version; that of no sample where it was judged by all."""
@@ -369,7 +379,7 @@ class Prequential:
         decisions, brier = advantages(given)
         state.n_own += len(decisions)
         state.own_decisions += float(decisions.sum())
-        state.own_brier += float(np.concatenate(([0.0], brier)).cumsum()[-1])
+        state.own_brier = float(np.concatenate(([state.own_brier], brier)).cumsum()[-1])
         state.most = max(state.most, float(state.bets.add(decisions, brier, given.sessions).max(initial=1.0)))
         return self._worse(state)
 

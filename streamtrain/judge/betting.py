@@ -14,7 +14,6 @@ score, a proper score that is bounded by itself, so that these bets too are exac
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,6 @@ class Bets:
     def __init__(self) -> None:
         self.n = 0
         self._log_wealth = np.zeros(len(_STAKES))
-        self._sum_decisions = self._sum_brier = 0.0
         # By session, the one heard of last at the end: number of samples, sums of both advantages.
         self._open: dict[int, tuple[int, float, float]] = {}
 
@@ -54,12 +52,6 @@ class Bets:
     def wealth(self) -> float:
         """Of whoever bet on the shadow; 1 at first."""
         return float(np.exp(self._log_wealth).mean())
-
-    @property
-    def means(self) -> tuple[float, float]:
-        """Mean advantage of the shadow over all samples: in accuracy, and in the Brier score."""
-        n = max(self.n, 1)
-        return self._sum_decisions / n, self._sum_brier / n
 
     def add(self, decisions: F64, brier: F64, sessions: U64 | None = None) -> F64:
         """Take samples in, in order.
@@ -93,8 +85,6 @@ class Bets:
         path = np.concatenate((self._log_wealth[None], steps)).cumsum(0)[1:]
         self._log_wealth = path[-1].copy()
         self.n += n
-        self._sum_decisions = math.fsum((self._sum_decisions, *decisions.tolist()))
-        self._sum_brier = float(np.concatenate(([self._sum_brier], brier)).cumsum()[-1])
         with np.errstate(over="ignore"):
             wealth: F64 = np.exp(path).mean(1)
         return wealth
@@ -118,7 +108,6 @@ class Bets:
         return {
             "n": self.n,
             "log_wealth": self._log_wealth.tolist(),
-            "sums": [self._sum_decisions, self._sum_brier],
             "open": [[session, *sums] for session, sums in self._open.items()],
         }
 
@@ -130,6 +119,5 @@ class Bets:
         made._log_wealth = np.array(state["log_wealth"], np.float64)
         if made._log_wealth.shape != _STAKES.shape:
             raise ValueError(f"bets: {len(made._log_wealth)} stakes; expected {len(_STAKES)}")
-        made._sum_decisions, made._sum_brier = state["sums"]
         made._open = {int(session): (int(n), a, b) for session, n, a, b in state["open"]}
         return made

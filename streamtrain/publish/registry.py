@@ -221,6 +221,30 @@ class Registry(Workspace):
         """
         return self._change_current("rollback", version, {"automatic": True, "reason": reason, **(details or {})})
 
+    def recall(self, bad: str, good: str) -> None:
+        """Write the receipt of a `withdraw` that was done, and cut short before its receipt was written.
+
+        Parameters
+        ----------
+        bad, good : str
+            What was current before, and what is now. Nothing happens unless the weights of `bad` are banned and there
+            is no receipt of it.
+
+        Raises
+        ------
+        PublishError
+            If it could not be written.
+        """
+        why = next((one for one in self._banned.read().values() if one.get("version") == bad), None)
+        if why is None:
+            return
+        with self._changing("record a rollback"), saying("record a rollback", self.models_dir):
+            receipts = self.receipts.read()
+            if any(one.get("event") == "rollback" and one.get("previous") == bad for one in receipts):
+                return
+            receipt: Receipt = {"event": "rollback", "version": good, "previous": bad, "automatic": True}
+            self._ledger.record({**receipt, "reason": why.get("reason"), "recovered": True})
+
     def ban_of(self, directory: Path) -> str | None:
         """Say why the weights of a staged candidate or a version are banned; None if they are not.
 
