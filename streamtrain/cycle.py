@@ -33,6 +33,7 @@ from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.making import lineage_of, make_candidate
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
+from streamtrain.prequential import Prequential
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
@@ -44,6 +45,7 @@ from streamtrain.types import (
     F64,
     Decision,
     EpochMetrics,
+    Rule,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -116,6 +118,7 @@ class Cycle:
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
         self._lessons = Lessons(self.intake)
+        self._prequential = Prequential(self.intake, self.registry)
 
     @property
     def store(self) -> Store:
@@ -137,11 +140,15 @@ class Cycle:
         self.close()
 
     def ingest(self, should_stop: Callable[[], bool] = lambda: False) -> IngestReport:
-        """Read what the logs have to give into the dataset."""
-        return self.intake.ingest(should_stop, lambda: self._say(Progress("ingest")))
+        """Read what the logs have to give into the dataset, and let what serves answer it."""
+        report = self.intake.ingest(should_stop, lambda: self._say(Progress("ingest")))
+        self._prequential.observe(should_stop)
+        return report
 
     def due(self, counts: StoreCounts | None = None) -> bool:
         """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`.
+
+        An alarm of drift asks for a training sooner (`Prequential.due`).
 
         `counts` are those of the store, if they are at hand.
         """
@@ -152,6 +159,7 @@ class Cycle:
         if self._clock() < last.time_s:  # the clock was set back
             self._remember(last.n_ingested)
         enough = n_new >= trigger.min_new_samples and counts.n_samples >= trigger.min_samples
+        enough = enough or self._prequential.due(counts.n_total_ingested, last.n_ingested)
         return enough or self._clock() - last.time_s >= trigger.max_interval_s
 
     def warm(self, should_stop: Callable[[], bool] = lambda: False) -> int:
@@ -194,6 +202,7 @@ class Cycle:
         held = sum(chunk.n for chunk in self.store.chunks())
         self._n_values = min(held, self.config.dataset.window) * len(self.config.schema.feature_names)
         self._tell("window")
+        self._prequential.observe(should_stop)
         store, cut = self.store, self.intake.cut()
         splits, ingested = cut.splits, (cut.n_ingested, store)
         waiting = ready(_counts(splits), self._rules())
@@ -234,20 +243,35 @@ class Cycle:
         lineage = lineage_of(self.config, cut, champion, _table(ranked))
         candidate = make_candidate(self.intake, best, lesson.validation, scaling, champion, cut, lineage)
         staged = self.registry.stage(build(candidate))
+        details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
+        details |= {"origin": candidate.origin, "calibration": candidate.calibration}
         try:
+            banned = self.registry.ban_of(staged)
+            if banned is not None:
+                again = _refused("not_rolled_back", banned)
+                self.registry.refuse(again, staged, details)
+                self._remember(*ingested)
+                return again
+            champion_then = self.registry.current()
             served = load_served(staged)
             judged = (splits.holdout.labels, answers(served, splits.holdout), splits.holdout.weights)
             promised = threshold_for(self.config, splits, partial(answers, served))
             decision = judge(self._evidence(splits, judged[1], exam, served, promised), self._rules())
-            details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
-            details |= {"origin": candidate.origin, "calibration": candidate.calibration, "promise": promised}
+            details["promise"] = promised
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
                 self._remember(*ingested, exam)
                 return decision
             told = report(*judged).to_json() | {"ece_of": DEFINITION, "reliability": reliability(*judged)}
-            version = self.registry.publish(staged, decision, told, details, router=advice(promised))
+            with self._prequential.settled():
+                if self.registry.current() != champion_then:
+                    late = _refused("same_champion", f"{champion_then}, which it was judged against, serves no more")
+                    self.registry.refuse(late, staged, details)
+                    self._remember(*ingested, exam)
+                    return late
+                shadows = self._prequential.protected()
+                version = self.registry.publish(staged, decision, told, details, shadows, router=advice(promised))
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
@@ -351,6 +375,12 @@ class Cycle:
 
 class Interrupted(Exception):  # noqa: N818 - not a fault
     """A cycle was asked to stop before it came to a decision."""
+
+
+def _refused(rule: str, text: str) -> Decision:
+    """Decide against a candidate by a rule outside the gate."""
+    sentence = text[0].upper() + text[1:]
+    return Decision("rejected", None, sentence, rules=(Rule(rule, False, None, None, text),))
 
 
 def _counts(splits: Splits) -> Counts:

@@ -14,6 +14,7 @@ import numpy as np
 from streamtrain import __version__
 from streamtrain.config import Config, to_dict
 from streamtrain.intake import Cut, Intake
+from streamtrain.judge.shift import Reference
 from streamtrain.kernels.cache import host, key
 from streamtrain.publish.artifact import Champion
 from streamtrain.train.calibrate import calibrate
@@ -78,6 +79,7 @@ def make_candidate(
         calibration=asdict(calibrated.calibration),
         lineage=None if lineage is None else dict(lineage),
         window=None if lineage is None else written(cut.order, cut.factors),
+        reference=Reference.of(cut.splits.train.features).to_json(),
     )
 
 

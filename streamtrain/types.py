@@ -215,6 +215,8 @@ class Candidate:
         All else that determined the training, as JSON values.
     window : bytes or None
         Fingerprints of the samples, in order, that belong to `lineage`.
+    reference : dict or None
+        How the features that it was trained on are distributed, as JSON values.
     """
 
     config: FastGRNNConfig
@@ -233,6 +235,7 @@ class Candidate:
     calibration: dict[str, object] | None = None
     lineage: dict[str, object] | None = None
     window: bytes | None = None
+    reference: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

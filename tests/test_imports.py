@@ -28,15 +28,18 @@ ALLOWED = {
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "answers": {"types", "dataset", "router"},
     "outlet": {"types", "config", "model", "publish"},
+    "prequential": {"types", "config", "intake", "answers", "dataset", "judge", "model", "publish", "router"},
     "exam": {"types", "config", "answers", "dataset", "ingest.golden", "judge", "router"},
     "threshold": {"types", "config", "intake", "judge"},
-    "making": {"types", "config", "intake", "model", "kernels.cache", "train", "publish.artifact"},
+    "making": {
+        *("types", "config", "intake", "model", "kernels.cache", "judge.shift", "train", "publish.artifact"),
+    },
     "replay": {
         *("types", "reading", "config", "intake", "lessons", "making", "outlet"),
         *("ingest", "dataset", "model", "train", "publish"),
     },
     "cycle": {
-        *("types", "config", "intake", "lessons", "answers", "exam", "outlet", "threshold", "making"),
+        *("types", "config", "intake", "lessons", "answers", "exam", "outlet", "threshold", "making", "prequential"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
     "router.compiled": {"types", "router", "kernels.request"},

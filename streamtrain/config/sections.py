@@ -38,6 +38,7 @@ Factor = Annotated[float, Meta(gt=0, le=1, description="a number > 0 and ≤ 1")
 Scale = Annotated[float, Meta(gt=0, le=1e6, description="a number > 0")]
 Penalty = Annotated[float, Meta(ge=0, le=1e6, description="a number ≥ 0")]
 Confidence = Annotated[float, Meta(ge=0.5, lt=1, description="a number ≥ 0.5 and < 1")]
+Significance = Annotated[float, Meta(gt=0, lt=0.5, description="a number > 0 and < 0.5")]
 Seconds = Annotated[
     float,
     Meta(gt=0, le=3.2e9, extra={"unit": "s"}, description="a duration > 0, such as 30s, 10m, 1h30m or 7d, or seconds"),
@@ -315,6 +316,29 @@ class GateSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DriftSection:
+    """What is made of the champion's answers to new samples. See docs/drift.md."""
+
+    detect: Annotated[bool, "Watch for changes of the world, and learn at once from what comes after one."] = True
+    adwin_delta: Annotated[
+        Significance, "ADWIN's significance: smaller gives fewer false alarms and finds changes later."
+    ] = 1e-5
+    page_hinkley: Annotated[
+        Penalty, "Page-Hinkley's threshold on errors, in wrong decisions more than before; 0 is never an alarm."
+    ] = 40.0
+    psi: Annotated[
+        Penalty,
+        "Population stability index of a feature, against the champion's training samples, that is an alarm; 0: none.",
+    ] = 0.25
+    rollback: Annotated[
+        bool, "Roll a version back that is surely worse on new samples than the last one that proved itself."
+    ] = True
+    rollback_confidence: Annotated[
+        Confidence, "That a version which is no worse is never rolled back, however long it is watched."
+    ] = 0.99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouterSection:
     """What the router does to features before it asks the model, and what is promised of its decisions."""
 
@@ -382,6 +406,7 @@ class Config:
     training: TrainingSection = field(default_factory=TrainingSection)
     trigger: TriggerSection = field(default_factory=TriggerSection)
     gate: GateSection = field(default_factory=GateSection)
+    drift: DriftSection = field(default_factory=DriftSection)
     router: RouterSection = field(default_factory=RouterSection)
     publish: PublishSection = field(default_factory=PublishSection)
     status: StatusSection = field(default_factory=StatusSection)
@@ -398,6 +423,7 @@ SECTIONS: dict[str, type[Any]] = {
     "training": TrainingSection,
     "trigger": TriggerSection,
     "gate": GateSection,
+    "drift": DriftSection,
     "router": RouterSection,
     "publish": PublishSection,
     "status": StatusSection,

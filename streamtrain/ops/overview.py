@@ -26,7 +26,9 @@ from streamtrain.reading import Quarantined
 
 PREQUENTIAL = "prequential"
 """The fact under which the state database keeps the champion's accuracy on samples as they come, once it is measured:
-``{"accuracy": 0..1, "drift": number or null, "points": [[time, accuracy], …], "alarms": [[time, what], …]}``."""
+``{"accuracy": 0..1, "drift": number or null, "points": [[time, accuracy], …], "alarms": [[time, what], …], "versus":
+{"champion", "shadow", "samples", "accuracy_gain", "brier_gain", "evidence", "rolled_back_at"} or null, "psi": [number
+of each feature] or null}``, and what only its writer reads. "drift" is above 1 from an alarm to a publish."""
 _LEARNING = {
     "compile": "compiling",
     "window": "training",
@@ -34,6 +36,7 @@ _LEARNING = {
     "judge": "judging",
     "publish": "publishing",
 }
+_VERSUS = ("samples", "accuracy_gain", "brier_gain", "evidence", "rolled_back_at")
 _HISTORY = 200
 _QUARANTINED = 1000
 _FRESH_S = 1.0
@@ -137,7 +140,8 @@ class Overview:
             concerns.append(f"no progress: {', '.join(daemon.stalled)}")
         prequential = state[PREQUENTIAL]
         if prequential is not None and prequential["drift"] is not None and prequential["drift"] > 1:
-            concerns.append("the champion's accuracy on new samples drifts")
+            last = prequential["alarms"][-1][1] if prequential["alarms"] else "see the log"
+            concerns.append(f"the world has changed and nothing better was published since: {last}")
         return {
             "time": now,
             "program": __version__,
@@ -265,7 +269,23 @@ def _prequential(kept: object) -> dict[str, Any] | None:
             for one in (alarms if isinstance(alarms, list) else [])
             if isinstance(one, list) and len(one) == 2 and _number(one[0]) is not None
         ],
+        "versus": _versus(kept.get("versus")),
+        "psi": _most(kept.get("psi")),
     }
+
+
+def _versus(kept: object) -> dict[str, Any] | None:
+    """Take the figures of champion against shadow, as far as they are what they should be."""
+    if not isinstance(kept, dict) or any(_number(kept.get(name)) is None for name in _VERSUS):
+        return None
+    names = {name: str(kept.get(name)) for name in ("champion", "shadow")}
+    return names | {name: _number(kept[name]) for name in _VERSUS}
+
+
+def _most(kept: object) -> float | None:
+    """Take the largest of some numbers."""
+    numbers = [_number(one) for one in kept] if isinstance(kept, list) else []
+    return max((one for one in numbers if one is not None), default=None)
 
 
 def _reasons(rows: list[Quarantined]) -> list[dict[str, Any]]:

@@ -137,6 +137,7 @@ def build(candidate: Candidate) -> dict[str, bytes]:
         "config": candidate.settings,
         "calibration": candidate.calibration,
         "lineage": candidate.lineage,
+        "reference": candidate.reference,
         "gate": None,
         "golden": {"features": golden.tolist(), "confidences": confidences.tolist()}
         | _golden_session(candidate, served, golden),
