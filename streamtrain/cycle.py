@@ -20,6 +20,7 @@ from streamtrain.answers import answers
 from streamtrain.config import Config
 from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
+from streamtrain.dataset.exploration import Exploration, with_one_route
 from streamtrain.dataset.store import Store
 from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import LAST_LEARNED, Intake, Splits
@@ -34,7 +35,7 @@ from streamtrain.outlet import Outlet
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
-from streamtrain.threshold import advice, threshold_for
+from streamtrain.threshold import advice, chosen, threshold_for
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.meter import Meter
 from streamtrain.types import (
@@ -110,6 +111,7 @@ class Cycle:
         self._clock = clock
         self._say = on_progress
         self._n_values = 0
+        self._said: set[str] = set()
         outlet = Outlet(config, clock)
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
@@ -227,10 +229,12 @@ class Cycle:
         staged = self.registry.stage(build(candidate))
         try:
             judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
-            decision = judge(self._evidence(splits, judged[1]), self._rules())
+            evidence = self._evidence(splits, judged[1])
+            decision = judge(evidence, self._rules())
             promised = threshold_for(self.config, splits, partial(self._served, staged))
             details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
             details |= {"origin": candidate.origin, "calibration": candidate.calibration, "promise": promised}
+            details |= {"exploration": self._explored(cut.exploration, evidence)}
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
@@ -318,6 +322,16 @@ class Cycle:
     def _served(self, directory: Path, samples: Samples) -> F64:
         """Answers of the bytes that would be served, read back through the router's own loader."""
         return answers(load_served(directory), samples)
+
+    def _explored(self, found: Exploration, evidence: Evidence) -> Exploration:
+        """Say, once, what the log does not tell of requests that were not tried."""
+        if evidence.current is not None and evidence.current_version is not None:
+            current = load_served(self.registry.path(evidence.current_version))
+            found = with_one_route(found, *chosen(current, np.asarray(evidence.current, np.float64)))
+        if found.status not in self._said:
+            self._said.add(found.status)
+            _LOG.log(logging.WARNING if found.warning else logging.INFO, "exploration: %s", found.text)
+        return found
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)

@@ -13,6 +13,7 @@ from typing import Any
 from streamtrain.config import Config
 from streamtrain.dataset import window
 from streamtrain.dataset.errors import StoreDamagedError
+from streamtrain.dataset.exploration import Exploration, explore
 from streamtrain.dataset.fingerprint import fingerprints
 from streamtrain.dataset.rescue import open_store, rebuild
 from streamtrain.dataset.select import select
@@ -73,6 +74,8 @@ class Cut:
         What the logs are known by that `inputs` are ranges of.
     time_s : float
         When it was taken.
+    exploration : Exploration
+        What the window's propensities say.
     """
 
     splits: Splits
@@ -81,6 +84,7 @@ class Cut:
     order: U64
     sources: tuple[Source, ...]
     time_s: float
+    exploration: Exploration
 
 
 class Intake:
@@ -188,7 +192,8 @@ class Intake:
             samples, keys = self.window(store, now), {part.source for part in inputs}
             sources = tuple(source for source in store.sources() if f"{source.key:016x}" in keys)
             counts = store.counts()
-        return Cut(self.split(samples), inputs, counts.n_total_ingested, fingerprints(samples), sources, now)
+        found = explore([(samples.weights, samples.propensities)], self.config.dataset.max_propensity_weight)
+        return Cut(self.split(samples), inputs, counts.n_total_ingested, fingerprints(samples), sources, now, found)
 
     def splits(self, store: Store | None = None) -> Splits:
         """Cut the rolling window by stable hashes of its sessions."""

@@ -28,7 +28,7 @@ ALLOWED = {
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "answers": {"types", "dataset", "router"},
     "outlet": {"types", "config", "model", "publish"},
-    "threshold": {"types", "config", "intake", "judge"},
+    "threshold": {"types", "config", "intake", "judge", "router"},
     "making": {"types", "config", "intake", "model", "kernels.cache", "train", "publish.artifact"},
     "replay": {
         *("types", "reading", "config", "intake", "lessons", "making", "outlet"),

@@ -110,6 +110,11 @@ def prepare(options: Options, counted: dict[str, Counters], model: Model) -> Ser
     return Served(model, options, counters)
 
 
+def decide_by(model: Model) -> tuple[float, float]:
+    """Return the threshold and most uncertainty that a router without options of its own decides by."""
+    return _thresholds(model, Options(None, None, 0, 0.0, (0, 0.0, 0.0)))
+
+
 def _thresholds(model: Model, options: Options) -> tuple[float, float]:
     threshold, max_uncertainty = options.threshold, options.max_uncertainty
     is_advised = threshold is None and model.threshold is not None
