@@ -6,8 +6,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -136,6 +139,16 @@ def test_the_number_of_threads_does_not_matter(tmp_path):
     log = tmp_path / "logs" / "a.jsonl"
     versions = passes(config, [lambda: log.write_bytes(lines(rows(1500)))], workers=3)
     assert_identical(config, versions[0])
+
+
+def test_normalisation_does_not_depend_on_the_threads_of_linear_algebra():
+    code = (
+        "import numpy as np; from streamtrain.dataset import scale; x = np.random.default_rng(0).random((200_000, 33), "
+        "np.float32); s = scale.fit(x, x[:, 0].copy()); print(s.means.tobytes().hex(), s.stds.tobytes().hex())"
+    )
+    given = [os.environ | {"OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n} for n in ("1", "2", "8")]
+    told = {subprocess.check_output([sys.executable, "-c", code], env=environ) for environ in given}
+    assert len(told) == 1
 
 
 def table(records, text=False):
