@@ -19,6 +19,7 @@ from streamtrain.answers import answers
 from streamtrain.config import Config
 from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
+from streamtrain.dataset.exploration import Exploration, with_one_route
 from streamtrain.dataset.store import Store
 from streamtrain.exam import Exam, unread
 from streamtrain.ingest.golden import GoldenError
@@ -38,7 +39,7 @@ from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
 from streamtrain.router.scorer import Model
-from streamtrain.threshold import advice, threshold_for
+from streamtrain.threshold import advice, chosen, threshold_for
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.meter import Meter
 from streamtrain.types import (
@@ -114,6 +115,7 @@ class Cycle:
         self._clock = clock
         self._say = on_progress
         self._n_values = 0
+        self._said: set[str] = set()
         outlet = Outlet(config, clock)
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
@@ -256,8 +258,9 @@ class Cycle:
             served = load_served(staged)
             judged = (splits.holdout.labels, answers(served, splits.holdout), splits.holdout.weights)
             promised = threshold_for(self.config, splits, partial(answers, served))
-            decision = judge(self._evidence(splits, judged[1], exam, served, promised), self._rules())
-            details["promise"] = promised
+            evidence = self._evidence(splits, judged[1], exam, served, promised)
+            decision = judge(evidence, self._rules())
+            details |= {"promise": promised, "exploration": self._explored(cut.exploration, evidence)}
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
@@ -359,6 +362,16 @@ class Cycle:
             _LOG.warning("the current version can't be compared with: %s", error)
             return None
         return model if model.features == self.config.schema.feature_names else None
+
+    def _explored(self, found: Exploration, evidence: Evidence) -> Exploration:
+        """Say, once, what the log does not tell of requests that were not tried."""
+        if evidence.current is not None and evidence.current_version is not None:
+            current = load_served(self.registry.path(evidence.current_version))
+            found = with_one_route(found, *chosen(current, np.asarray(evidence.current, np.float64)))
+        if found.status not in self._said:
+            self._said.add(found.status)
+            _LOG.log(logging.WARNING if found.warning else logging.INFO, "exploration: %s", found.text)
+        return found
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)

@@ -15,6 +15,7 @@ import numpy as np
 from streamtrain.config import Config
 from streamtrain.dataset import reservoir
 from streamtrain.dataset.errors import StoreDamagedError
+from streamtrain.dataset.exploration import Exploration, explore
 from streamtrain.dataset.fingerprint import fingerprints
 from streamtrain.dataset.rescue import open_store, rebuild
 from streamtrain.dataset.select import select
@@ -80,6 +81,8 @@ class Cut:
         What the logs are known by that `inputs` are ranges of.
     time_s : float
         When it was taken.
+    exploration : Exploration
+        What the window's propensities say.
     """
 
     splits: Splits
@@ -89,6 +92,7 @@ class Cut:
     factors: F32
     sources: tuple[Source, ...]
     time_s: float
+    exploration: Exploration
 
 
 class Intake:
@@ -206,6 +210,9 @@ class Intake:
             factors=taken.factors,
             sources=sources,
             time_s=now,
+            exploration=explore(
+                [(taken.samples.weights, taken.samples.propensities)], self.config.dataset.max_propensity_weight
+            ),
         )
 
     def splits(self, store: Store | None = None) -> Splits:

@@ -22,6 +22,7 @@ import numpy as np
 from streamtrain.config import Config, ConfigError, parse
 from streamtrain.config.sections import SECTIONS
 from streamtrain.dataset import scale
+from streamtrain.dataset.exploration import explore
 from streamtrain.dataset.fingerprint import fingerprints
 from streamtrain.dataset.select import COLUMNS, concatenate, select
 from streamtrain.dataset.window import Window
@@ -367,6 +368,6 @@ def _made(
             return None
         if best.fit is None:
             raise _MissingError(f"an end to its training: it diverges here ({best.failure})")
-        cut = Cut(splits, (), 0, order, window.factors, (), 0.0)
+        cut = Cut(splits, (), 0, order, window.factors, (), 0.0, explore([], 1.0))
         made = build(make_candidate(intake, best, lesson.validation, scaling, champion, cut, None))
     return {name: data for name, data in made.items() if name != MANIFEST_FILE}

@@ -30,7 +30,7 @@ ALLOWED = {
     "outlet": {"types", "config", "model", "publish"},
     "prequential": {"types", "config", "intake", "answers", "dataset", "judge", "model", "publish", "router"},
     "exam": {"types", "config", "answers", "dataset", "ingest.golden", "judge", "router"},
-    "threshold": {"types", "config", "intake", "judge"},
+    "threshold": {"types", "config", "intake", "judge", "router"},
     "making": {
         *("types", "config", "intake", "model", "kernels.cache", "judge.shift", "train", "publish.artifact"),
     },
