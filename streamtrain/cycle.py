@@ -30,7 +30,9 @@ from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.model.quantize import quantize
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
+from streamtrain.portrait import epochs_of, portrait, refused
 from streamtrain.publish.artifact import Champion, build, load_candidate
+from streamtrain.publish.refusals import keep_refused
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
 from streamtrain.train.challengers import Challenger, compete
@@ -225,15 +227,18 @@ class Cycle:
         candidate = self._candidate(best, scaling, champion, cut)
         staged = self.registry.stage(build(candidate))
         try:
-            judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
-            decision = judge(self._evidence(splits, judged[1]), self._rules())
+            evidence = self._evidence(splits, self._served(staged, splits.holdout))
+            decision = judge(evidence, self._rules())
+            shown = self._shown(staged, splits.holdout, evidence, cut.slice_names)
             details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
+                about = refused(self._clock(), candidate, decision, epochs_of(candidate.epochs), shown)
                 self.registry.refuse(decision, staged, details)
+                keep_refused(self.registry.models_dir, about)
                 self._remember(*ingested)
                 return decision
-            version = self.registry.publish(staged, decision, report(*judged).to_json(), details)
+            version = self.registry.publish(staged, decision, shown, details)
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
@@ -334,6 +339,17 @@ class Cycle:
     def _served(self, directory: Path, samples: Samples) -> F64:
         """Answers of the bytes that would be served, read back through the router's own loader."""
         return answers(load_served(directory), samples)
+
+    def _shown(
+        self, staged: Path, holdout: Samples, evidence: Evidence, names: Mapping[int, str]
+    ) -> dict[str, object] | None:
+        """Take what the candidate's report shows from the bytes that were judged; None where an answer is no number."""
+        answered, current = np.asarray(evidence.probabilities, np.float64), evidence.current
+        if not np.isfinite(answered).all():
+            return None
+        now = None if current is None else np.asarray(current, np.float64)
+        figures = portrait(load_served(staged), holdout, answered, now, names, self.config.dataset.seed)
+        return report(holdout.labels, answered, holdout.weights).to_json() | {"figures": figures}
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,11 +65,14 @@ class Cut:
         Which bytes of which files the samples came from.
     n_ingested : int
         Samples ever added until then.
+    slice_names : mapping of int to str
+        Of the samples' slices, as the logs have them: to be escaped wherever they are shown.
     """
 
     splits: Splits
     inputs: tuple[InputRange, ...]
     n_ingested: int
+    slice_names: Mapping[int, str] = field(default_factory=dict)
 
 
 class Intake:
@@ -175,7 +178,7 @@ class Intake:
         StoreError
         """
         with Store(self._path, self.config.schema.digest, readonly=True) as store, store.snapshot():
-            return Cut(self.splits(store), store.input_ranges(), store.counts().n_total_ingested)
+            return Cut(self.splits(store), store.input_ranges(), store.counts().n_total_ingested, store.slice_names())
 
     def splits(self, store: Store | None = None) -> Splits:
         """Cut the rolling window by stable hashes of its sessions.

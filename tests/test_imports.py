@@ -27,9 +27,10 @@ ALLOWED = {
     "intake": {"types", "reading", "config", "ingest", "dataset", "train.presets"},
     "lessons": {"types", "intake", "dataset", "model", "train", "publish.artifact"},
     "answers": {"types", "dataset", "router"},
+    "portrait": {"types", "answers", "dataset", "judge", "router"},
     "outlet": {"types", "config", "model", "publish"},
     "cycle": {
-        *("types", "config", "intake", "lessons", "answers", "outlet"),
+        *("types", "config", "intake", "lessons", "answers", "portrait", "outlet"),
         *("ingest", "dataset", "model", "train", "judge", "publish", "router"),
     },
     "router.compiled": {"types", "router", "kernels.request"},
