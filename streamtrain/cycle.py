@@ -24,7 +24,7 @@ from streamtrain.dataset.store import Store
 from streamtrain.exam import Exam, unread
 from streamtrain.ingest.golden import GoldenError
 from streamtrain.ingest.ingestor import IngestReport
-from streamtrain.intake import LAST_LEARNED, Intake, Splits
+from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
@@ -34,8 +34,10 @@ from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.making import lineage_of, make_candidate
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
+from streamtrain.portrait import epochs_of, portrait
 from streamtrain.prequential import Prequential
 from streamtrain.publish.artifact import Champion, build, load_candidate
+from streamtrain.publish.refusals import keep_refused
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
 from streamtrain.router.scorer import Model
@@ -216,10 +218,10 @@ class Cycle:
         try:
             exam = Exam.prepare(self.config, store, splits.holdout)
         except GoldenError as error:
-            refused = unread(error)
-            self.registry.refuse(refused, details={"window": splits.sizes})
+            unreadable = unread(error)
+            self.registry.refuse(unreadable, details={"window": splits.sizes})
             self._remember(*ingested)
-            return refused
+            return unreadable
         self.registry.acquire()
         scaling = scale.fit(splits.train.features, splits.train.weights)
         champion = self._champion()
@@ -258,15 +260,18 @@ class Cycle:
             served = load_served(staged)
             judged = (splits.holdout.labels, answers(served, splits.holdout), splits.holdout.weights)
             promised = threshold_for(self.config, splits, partial(answers, served))
-            evidence = self._evidence(splits, judged[1], exam, served, promised)
+            evidence = self._evidence(cut, judged[1], exam, served, promised)
             decision = judge(evidence, self._rules())
             details |= {"promise": promised, "exploration": self._explored(cut.exploration, evidence)}
+            shown = self._shown(served, cut, evidence)
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
+                about = refused(self._clock(), candidate, decision, epochs_of(candidate.epochs), shown)
                 self.registry.refuse(decision, staged, details)
+                keep_refused(self.registry.models_dir, about)
                 self._remember(*ingested, exam)
                 return decision
-            told = report(*judged).to_json() | {"ece_of": DEFINITION, "reliability": reliability(*judged)}
+            told = {**(shown or {}), "ece_of": DEFINITION, "reliability": reliability(*judged)}
             with self._prequential.settled():
                 if self.registry.current() != champion_then:
                     late = _refused("same_champion", f"{champion_then}, which it was judged against, serves no more")
@@ -332,9 +337,8 @@ class Cycle:
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
-    def _evidence(
-        self, splits: Splits, probabilities: F64, exam: Exam, served: Model, promised: Promise | None
-    ) -> Evidence:
+    def _evidence(self, cut: Cut, probabilities: F64, exam: Exam, served: Model, promised: Promise | None) -> Evidence:
+        splits = cut.splits
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
         current = self.registry.current()
@@ -350,7 +354,7 @@ class Cycle:
             recent_accuracies=self._recent_accuracies(),
             current_version=current,
             slices=None if self.config.schema.slice is None else splits.holdout.slices,
-            slice_names=self.store.slice_names(),
+            slice_names=cut.slice_names,
         )
         return exam.ask(evidence, served, serving, None if promised is None else promised.threshold)
 
@@ -372,6 +376,15 @@ class Cycle:
             self._said.add(found.status)
             _LOG.log(logging.WARNING if found.warning else logging.INFO, "exploration: %s", found.text)
         return found
+
+    def _shown(self, served: Model, cut: Cut, evidence: Evidence) -> dict[str, object] | None:
+        """Take what the candidate's report shows from the bytes that were judged; None where an answer is no number."""
+        answered, current = np.asarray(evidence.probabilities, np.float64), evidence.current
+        if not np.isfinite(answered).all():
+            return None
+        now, holdout = None if current is None else np.asarray(current, np.float64), cut.splits.holdout
+        figures = portrait(served, holdout, answered, now, cut.slice_names, self.config.dataset.seed)
+        return report(holdout.labels, answered, holdout.weights).to_json() | {"figures": figures}
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)

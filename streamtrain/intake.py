@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -83,6 +83,8 @@ class Cut:
         When it was taken.
     exploration : Exploration
         What the window's propensities say.
+    slice_names : mapping of int to str
+        Of the samples' slices, as the logs have them: to be escaped wherever they are shown.
     """
 
     splits: Splits
@@ -93,6 +95,7 @@ class Cut:
     sources: tuple[Source, ...]
     time_s: float
     exploration: Exploration
+    slice_names: Mapping[int, str] = field(default_factory=dict)
 
 
 class Intake:
@@ -201,7 +204,7 @@ class Intake:
             now, inputs = self._clock(), store.input_ranges()
             taken, keys = self.window(store, now), {part.source for part in inputs}
             sources = tuple(source for source in store.sources() if f"{source.key:016x}" in keys)
-            counts = store.counts()
+            counts, names = store.counts(), store.slice_names()
         return Cut(
             splits=self.split(taken),
             inputs=inputs,
@@ -213,6 +216,7 @@ class Intake:
             exploration=explore(
                 [(taken.samples.weights, taken.samples.propensities)], self.config.dataset.max_propensity_weight
             ),
+            slice_names=names,
         )
 
     def splits(self, store: Store | None = None) -> Splits:
