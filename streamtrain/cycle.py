@@ -335,6 +335,7 @@ class Cycle:
             groups=splits.holdout.groups,
             recent_accuracies=self._recent_accuracies(),
             current_version=current,
+            features=splits.holdout.features,
             # Slices: `slices=splits.holdout.slices, slice_names=…` once samples have them.
         )
         return exam.ask(evidence, served, serving)
