@@ -34,7 +34,7 @@ from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.making import lineage_of, make_candidate
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
-from streamtrain.portrait import epochs_of, portrait
+from streamtrain.portrait import epochs_of, portrait, refused
 from streamtrain.prequential import Prequential
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.refusals import keep_refused
@@ -353,6 +353,7 @@ class Cycle:
             groups=splits.holdout.groups,
             recent_accuracies=self._recent_accuracies(),
             current_version=current,
+            features=splits.holdout.features,
             slices=None if self.config.schema.slice is None else splits.holdout.slices,
             slice_names=cut.slice_names,
         )
