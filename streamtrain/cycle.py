@@ -16,6 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
+from streamtrain.aftermath import after
 from streamtrain.answers import answers
 from streamtrain.config import Config, to_dict
 from streamtrain.dataset import scale
@@ -31,7 +32,7 @@ from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.model.quantize import quantize
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
-from streamtrain.prequential import Prequential
+from streamtrain.prequential import SINCE, Prequential
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
@@ -202,7 +203,7 @@ class Cycle:
         self._n_values = min(held, self.config.dataset.window) * len(self.config.schema.feature_names)
         self._tell("window")
         self._prequential.observe(should_stop)
-        store, cut = self.store, self.intake.cut()
+        store, (cut, since) = self.store, self._cut()
         splits, ingested = cut.splits, (cut.n_ingested, store)
         waiting = ready(_counts(splits), self._rules())
         if waiting is not None:
@@ -215,7 +216,7 @@ class Cycle:
         champion = self._champion()
         self._tell("train")
         try:
-            lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter)
+            lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter, since)
         except TeacherError as error:
             self.registry.refuse(Decision("rejected", None, str(error)), details={"window": splits.sizes})
             raise
@@ -232,9 +233,10 @@ class Cycle:
             return failed
 
         self._tell("judge", best.recipe.name)
-        candidate = self._candidate(best, scaling, champion, cut)
+        candidate = self._candidate(best, scaling, champion, cut, since)
         staged = self.registry.stage(build(candidate))
-        details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
+        details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
+        details |= {"origin": candidate.origin, "won_by": _lead(ranked), SINCE: since}
         try:
             banned = self.registry.ban_of(staged)
             if banned is not None:
@@ -244,7 +246,7 @@ class Cycle:
                 return again
             champion_then = self.registry.current()
             judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
-            decision = judge(self._evidence(splits, judged[1]), self._rules())
+            decision = judge(self._evidence(splits, judged[1], since), self._rules())
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
@@ -263,6 +265,15 @@ class Cycle:
             raise
         self._remember(*ingested)
         return replace(decision, version=version)
+
+    def _cut(self) -> tuple[Cut, float | None]:
+        """Cut the window; after a change of the world, what judges is what came after it, and since when that is."""
+        cut, change = self.intake.cut(), self._prequential.change()
+        if change is None:
+            return cut, None
+        steps = self.config.model.sequence_length
+        splits = after(cut.splits, change.time_s, self.config.gate.min_holdout, steps)
+        return (cut, None) if splits is None else (replace(cut, splits=splits), change.time_s)
 
     def _last_learned(self) -> LastLearned:
         kept = self.store.get(LAST_LEARNED)
@@ -310,7 +321,9 @@ class Cycle:
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
-    def _candidate(self, best: Challenger, scaling: Scaling, champion: Champion | None, cut: Cut) -> Candidate:
+    def _candidate(
+        self, best: Challenger, scaling: Scaling, champion: Champion | None, cut: Cut, since: float | None
+    ) -> Candidate:
         if best.fit is None:
             raise ValueError("candidate: a challenger that diverged has no weights")
         tuned = best.recipe.name.startswith("fine-tuned")
@@ -326,19 +339,21 @@ class Cycle:
             parent=champion.version if champion is not None and tuned else None,
             seed=best.recipe.seed,
             inputs=cut.inputs,
-            settings=_settings(self.config) | {"trained_with": asdict(best.recipe.training)},
+            settings=_settings(self.config) | {"trained_with": asdict(best.recipe.training), SINCE: since},
             sequence_length=self.config.model.sequence_length,
             reference=Reference.of(cut.splits.train.features).to_json(),
         )
 
-    def _evidence(self, splits: Splits, probabilities: F64) -> Evidence:
+    def _evidence(self, splits: Splits, probabilities: F64, since: float | None) -> Evidence:
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
+        times = np.concatenate((splits.train.timestamps, splits.validation.timestamps))
+        after_change = weights * (times >= (-np.inf if since is None else since))
         current = self.registry.current()
         return Evidence(
             labels=splits.holdout.labels,
             probabilities=probabilities,
-            train_base_rate=float(np.average(labels, weights=weights)),
+            train_base_rate=float(np.average(labels, weights=after_change)),
             n_train_per_class=class_counts(labels, weights),
             current=None if current is None else self._current_answers(current, splits.holdout),
             weights=splits.holdout.weights,
@@ -395,6 +410,12 @@ def _counts(splits: Splits) -> Counts:
         holdout=class_counts(splits.holdout.labels, splits.holdout.weights),
         holdout_sessions=len(np.unique(splits.holdout.groups)),
     )
+
+
+def _lead(ranked: list[Challenger]) -> float | None:
+    """Return the validation loss of the second best minus the best's: by how much it won."""
+    trained = [one.validation_loss for one in ranked if one.fit is not None]
+    return trained[1] - trained[0] if len(trained) > 1 else None
 
 
 def _table(ranked: list[Challenger]) -> list[dict[str, object]]:
