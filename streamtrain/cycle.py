@@ -15,6 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
+from streamtrain.aftermath import SINCE, after
 from streamtrain.answers import answers
 from streamtrain.config import Config
 from streamtrain.dataset import scale
@@ -207,7 +208,7 @@ class Cycle:
         self._n_values = min(held, self.config.dataset.window) * len(self.config.schema.feature_names)
         self._tell("window")
         self._prequential.observe(should_stop)
-        store, cut = self.store, self.intake.cut()
+        store, (cut, since) = self.store, self._cut()
         splits, ingested = cut.splits, (cut.n_ingested, store)
         waiting = ready(_counts(splits), self._rules())
         if waiting is not None:
@@ -227,7 +228,7 @@ class Cycle:
         champion = self._champion()
         self._tell("train")
         try:
-            lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter)
+            lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter, since)
         except TeacherError as error:
             self.registry.refuse(Decision("rejected", None, str(error)), details={"window": splits.sizes})
             raise
@@ -244,11 +245,12 @@ class Cycle:
             return failed
 
         self._tell("judge", best.recipe.name)
-        lineage = lineage_of(self.config, cut, champion, _table(ranked))
+        lineage = lineage_of(self.config, cut, champion, _table(ranked)) | {SINCE: since}
         candidate = make_candidate(self.intake, best, lesson.validation, scaling, champion, cut, lineage)
         staged = self.registry.stage(build(candidate))
         details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
-        details |= {"origin": candidate.origin, "calibration": candidate.calibration}
+        details |= {"origin": candidate.origin, "won_by": _lead(ranked), SINCE: since}
+        details["calibration"] = candidate.calibration
         try:
             banned = self.registry.ban_of(staged)
             if banned is not None:
@@ -260,7 +262,7 @@ class Cycle:
             served = load_served(staged)
             judged = (splits.holdout.labels, answers(served, splits.holdout), splits.holdout.weights)
             promised = threshold_for(self.config, splits, partial(answers, served))
-            evidence = self._evidence(cut, judged[1], exam, served, promised)
+            evidence = self._evidence(cut, judged[1], exam, served, promised, since)
             decision = judge(evidence, self._rules())
             details |= {"promise": promised, "exploration": self._explored(cut.exploration, evidence)}
             shown = self._shown(served, cut, evidence)
@@ -285,6 +287,15 @@ class Cycle:
             raise
         self._remember(*ingested, exam)
         return replace(decision, version=version)
+
+    def _cut(self) -> tuple[Cut, float | None]:
+        """Cut the window; after a change of the world, what judges is what came after it, and since when that is."""
+        cut, change = self.intake.cut(), self._prequential.change()
+        if change is None:
+            return cut, None
+        steps = self.config.model.sequence_length
+        splits = after(cut.splits, change.time_s, self.config.gate.min_holdout, steps)
+        return (cut, None) if splits is None else (replace(cut, splits=splits), change.time_s)
 
     def _last_learned(self) -> LastLearned:
         kept = self.store.get(LAST_LEARNED)
@@ -337,16 +348,26 @@ class Cycle:
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
-    def _evidence(self, cut: Cut, probabilities: F64, exam: Exam, served: Model, promised: Promise | None) -> Evidence:
+    def _evidence(
+        self,
+        cut: Cut,
+        probabilities: F64,
+        exam: Exam,
+        served: Model,
+        promised: Promise | None,
+        since: float | None,
+    ) -> Evidence:
         splits = cut.splits
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
+        times = np.concatenate((splits.train.timestamps, splits.validation.timestamps))
+        after_change = weights * (times >= (-np.inf if since is None else since))
         current = self.registry.current()
         serving = None if current is None else self._serving(current)
         evidence = Evidence(
             labels=splits.holdout.labels,
             probabilities=probabilities,
-            train_base_rate=float(np.average(labels, weights=weights)),
+            train_base_rate=float(np.average(labels, weights=after_change)),
             n_train_per_class=class_counts(labels, weights),
             current=None if serving is None else answers(serving, splits.holdout),
             weights=splits.holdout.weights,
@@ -417,6 +438,12 @@ def _counts(splits: Splits) -> Counts:
         holdout=class_counts(splits.holdout.labels, splits.holdout.weights),
         holdout_sessions=len(np.unique(splits.holdout.groups)),
     )
+
+
+def _lead(ranked: list[Challenger]) -> float | None:
+    """Return the validation loss of the second best minus the best's: by how much it won."""
+    trained = [one.validation_loss for one in ranked if one.fit is not None]
+    return trained[1] - trained[0] if len(trained) > 1 else None
 
 
 def _table(ranked: list[Challenger]) -> list[dict[str, object]]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from streamtrain.aftermath import SINCE, after
 from streamtrain.config import Config, ConfigError, parse
 from streamtrain.config.sections import SECTIONS
 from streamtrain.dataset import scale
@@ -352,10 +353,13 @@ def _made(
 ) -> dict[str, bytes] | None:
     """Train once more, as a cycle does."""
     with Intake(config) as intake:
-        splits = intake.split(window)
+        splits, since = intake.split(window), manifest["lineage"].get(SINCE)
+        if since is not None:
+            steps = config.model.sequence_length
+            splits = after(splits, since, config.gate.min_holdout, steps) or splits
         scaling = scale.fit(splits.train.features, splits.train.weights)
         try:
-            lesson = Lessons(intake).prepare(splits, scaling, champion, should_stop)
+            lesson = Lessons(intake).prepare(splits, scaling, champion, should_stop, since=since)
         except TeacherError as error:
             raise _MissingError(str(error)) from error
         origin = manifest["origin"]
