@@ -97,7 +97,12 @@ class Intake:
         self._path = config.state.directory / "state.db"
         dataset = config.dataset
         size = reservoir.size_of(dataset.window, dataset.reservoir)
-        self._bounds = {"max_samples": dataset.window, "reservoir": size}
+        self._by_session = config.model.sequence_length > 1
+        self._bounds: dict[str, Any] = {
+            "max_samples": dataset.window,
+            "reservoir": size,
+            "by_session": self._by_session,
+        }
         self._use(open_store(self._path, config.schema.digest, **self._bounds, clock=clock))
 
     def _use(self, store: Store) -> None:
@@ -193,7 +198,9 @@ class Intake:
             return in_fraction(groups, dataset.holdout, dataset.seed, HOLDOUT)
 
         bounds = (dataset.window, dataset.reservoir, dataset.max_age_s, self._clock())
-        taken = window.take(store or self.store, *bounds, eligible=lambda groups: ~judges(groups))
+        taken = window.take(
+            store or self.store, *bounds, by_session=self._by_session, eligible=lambda groups: ~judges(groups)
+        )
         samples = reweighted(taken.samples, dataset.max_propensity_weight)
         old, held = np.arange(len(samples.labels)) < taken.n_reservoir, judges(samples.groups)
         share = self.training_config(int((~held).sum())).validation_split

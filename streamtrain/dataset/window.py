@@ -28,8 +28,7 @@ class Window:
         Sorted by timestamp; ties in the order of reading, within the reservoir by their keys.
     n_reservoir : int
         So many of them, the first, are the reservoir: none of them is newer than any of the others. Their weights are
-        multiplied by what undoes the balancing of classes: each stands for the samples of its class that it was drawn
-        from (Horvitz & Thompson 1952), scaled to a mean of 1.
+        multiplied by `reservoir.tempered` ones, which undo half of the balancing of classes.
     """
 
     samples: Samples
@@ -42,6 +41,7 @@ def take(
     share: float = 0.0,
     max_age_s: float | None = None,
     now: float | None = None,
+    by_session: bool = False,
     eligible: Callable[[U64], Bools] = lambda groups: np.ones(len(groups), np.bool_),
 ) -> Window:
     """Take the window out of the store, with a reservoir.
@@ -60,6 +60,8 @@ def take(
         Of the reservoir, in 0..1.
     max_age_s, now : float, optional
         As for `load`.
+    by_session : bool
+        The reservoir is one of whole sessions, each as likely as any other, whatever their labels.
     eligible : callable
         Which sessions, by `Samples.groups`, may be in the reservoir; to be told by a hash.
 
@@ -75,7 +77,7 @@ def take(
     oldest = _oldest(max_age_s, now)
     size = reservoir.size_of(count, share)
     with store.snapshot():
-        listed, kept = store.chunks(), store.retained()
+        listed, kept = store.chunks(), store.retained(by_session)
         held = () if kept.chunk is None else (kept.chunk,)
         if not size or sum(chunk.n for chunk in (*listed, *held)) <= count:
             return Window(_newest(store, listed, count, oldest), 0)
@@ -83,8 +85,7 @@ def take(
         sources = [*((chunk, np.zeros(chunk.n, np.bool_)) for chunk in held), *zip(listed, recent, strict=True)]
         pools = [store.candidates(chunk) for chunk, _ in sources]
         older = [np.flatnonzero(~mask & eligible(pool.groups)) for (_, mask), pool in zip(sources, pools, strict=True)]
-        beside = [np.flatnonzero(mask) for _, mask in sources]
-        choice = reservoir.choose(_rows(pools, older), _rows(pools, beside), size, kept.limits)
+        choice = reservoir.choose(_rows(pools, older), size, kept.limits)
         edges = np.cumsum([len(rows) for rows in older])[:-1]
         chosen = [rows[mask] for rows, mask in zip(older, np.split(choice.rows, edges), strict=True)]
         drawn = _gathered(store, [chunk for chunk, _ in sources], chosen)
@@ -93,7 +94,7 @@ def take(
         weights = choice.weights[choice.rows][order]
         drawn = select(drawn, order)
         if len(order):
-            drawn = replace(drawn, weights=drawn.weights * (weights / weights.mean()).astype(np.float32))
+            drawn = replace(drawn, weights=drawn.weights * reservoir.tempered(weights))
         return Window(_newest(store, listed, count - size, oldest, drawn), len(order))
 
 
