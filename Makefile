@@ -9,7 +9,7 @@ WHEELS ?= $(CURDIR)/build/wheels
 EXTRAS ?= sign
 PREFIX ?= /usr/local
 
-.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon
+.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon bench-drift
 .PHONY: wheels install uninstall clean help
 
 help: ## this list
@@ -71,6 +71,9 @@ bench-swaps: $(VENV)/dev.stamp ## swapping while serving: how soon the next vers
 
 bench-daemon: $(VENV)/dev.stamp ## the daemon at rest, its memory, and how soon the last line is in what is served
 	$(BIN)/python bench/daemon.py
+
+bench-drift: $(VENV)/dev.stamp ## how soon it is right again after a change, false alarms, rollbacks; writes docs/drift.md
+	$(BIN)/python bench/drift.py
 
 bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py

@@ -1,4 +1,4 @@
-"""How often the detectors are wrong about a world that does not change, and a good version is rolled back for nothing."""
+"""How often detectors are wrong about a world that does not change, and a good version is rolled back for nothing."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
-from streamtrain.aftermath import after
+from streamtrain.aftermath import after, worse_since
 from streamtrain.answers import answers
 from streamtrain.config import Config, to_dict
 from streamtrain.dataset import scale
@@ -26,7 +26,7 @@ from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
-from streamtrain.judge.metrics import report
+from streamtrain.judge.metrics import log_losses, report
 from streamtrain.judge.shift import Reference
 from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.model.quantize import quantize
@@ -245,8 +245,10 @@ class Cycle:
                 self._remember(*ingested)
                 return again
             champion_then = self.registry.current()
+            splits, judged_since = self._turned(staged, splits, since)
+            details |= {"window": splits.sizes, SINCE: judged_since}
             judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
-            decision = judge(self._evidence(splits, judged[1], since), self._rules())
+            decision = judge(self._evidence(splits, judged[1], judged_since), self._rules())
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
                 self.registry.refuse(decision, staged, details)
@@ -267,13 +269,34 @@ class Cycle:
         return replace(decision, version=version)
 
     def _cut(self) -> tuple[Cut, float | None]:
-        """Cut the window; after a change of the world, what judges is what came after it, and since when that is."""
-        cut, change = self.intake.cut(), self._prequential.change()
-        if change is None:
-            return cut, None
-        steps = self.config.model.sequence_length
-        splits = after(cut.splits, change.time_s, self.config.gate.min_holdout, steps)
-        return (cut, None) if splits is None else (replace(cut, splits=splits), change.time_s)
+        """Cut the window; where the world has changed, what judges is what came after it, and since when that is."""
+        cut, change, current = self.intake.cut(), self._prequential.change(), self.registry.current()
+        times = [] if change is None else [change.time_s]
+        validation = cut.splits.validation
+        given = None if current is None else self._current_answers(current, validation)
+        if given is not None:
+            worse = worse_since(log_losses(validation.labels.astype(np.float64), given), validation)
+            times += [] if worse is None else [worse]
+        for since in sorted(times, reverse=True):
+            splits = self._after(cut.splits, since)
+            if splits is not None:
+                return replace(cut, splits=splits), since
+        return cut, None
+
+    def _turned(self, staged: Path, splits: Splits, since: float | None) -> tuple[Splits, float | None]:
+        """Cut the holdout to when the candidate became the better one, if it visibly did; say since when that is."""
+        validation, current = splits.validation, self.registry.current()
+        given = None if current is None else self._current_answers(current, validation)
+        answered = self._served(staged, validation)
+        if given is None or not np.isfinite(answered).all():
+            return splits, since
+        labels = validation.labels.astype(np.float64)
+        turned = worse_since(log_losses(labels, given) - log_losses(labels, answered), validation)
+        later = None if turned is None else self._after(splits, turned)
+        return (splits, since) if later is None else (replace(splits, holdout=later.holdout), turned)
+
+    def _after(self, splits: Splits, since: float) -> Splits | None:
+        return after(splits, since, self.config.gate.min_holdout, self.config.model.sequence_length)
 
     def _last_learned(self) -> LastLearned:
         kept = self.store.get(LAST_LEARNED)
