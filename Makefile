@@ -78,6 +78,12 @@ bench-judgement: $(VENV)/dev.stamp ## how often the gate is right, counted on re
 bench-daemon: $(VENV)/dev.stamp ## the daemon at rest, its memory, and how soon the last line is in what is served
 	$(BIN)/python bench/daemon.py
 
+bench-drift: $(VENV)/dev.stamp ## how soon it is right again after a change, false alarms, rollbacks; writes docs/drift.md
+	$(BIN)/python bench/drift.py
+
+bench-reservoir: $(VENV)/dev.stamp ## what a rare class, and everything else, is worth with reservoirs of several sizes
+	$(BIN)/python bench/reservoir.py
+
 bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py
 
