@@ -285,13 +285,15 @@ class FileReader:
         self._pile.add_bad(Quarantined(key, log.path, offset, reason, b""))
 
     def _settle(self, log: OpenLog, file: SourceFile, *, waiting: bool = False, again: bool = False) -> None:
-        """Note that a file was read to its end, and need not be opened before it changes (unless `again`)."""
+        """Note that a file was read to its end, and need not be opened before it changes.
+
+        With `again` it must be, also by the next process: nothing that could be taken for a settled look is kept.
+        """
         look = log.look
         now_ns = self._clock() * 1e9
-        if min(abs(now_ns - look.mtime_ns), abs(now_ns - look.ctime_ns)) >= _SAME_TICK_NS:
+        if not again and min(abs(now_ns - look.mtime_ns), abs(now_ns - look.ctime_ns)) >= _SAME_TICK_NS:
             file = replace(file, mtime_ns=look.mtime_ns, ctime_ns=look.ctime_ns)
-            if not again:
-                self._settled[look.device, look.inode] = look
+            self._settled[look.device, look.inode] = look
         self._register.put_file(replace(file, waiting=waiting))
 
 

@@ -137,7 +137,7 @@ class Recogniser:
         if place is not None:
             return Finding(place, recognised=True)
         longer = [candidate for candidate in candidates if candidate.offset > reached]
-        if not compressed and TELLING_BYTES <= len(head) < EDGE_BYTES:
+        if TELLING_BYTES <= len(head) < EDGE_BYTES:
             longer += self._longer_heads(head)
         if longer:
             finding = self._maybe_copy(log, compressed, longer, reached, go_on)

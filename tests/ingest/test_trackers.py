@@ -55,6 +55,38 @@ def test_an_inode_given_out_again(yard, restart, same_head):
 
 
 @RESTARTS
+@pytest.mark.parametrize("late_s", [0.01, 0.2])
+def test_what_may_be_a_copy_is_looked_at_again(yard, restart, late_s):
+    """Also by the next process, and however long after its last change it was first looked at."""
+    head = lines(range(1000, 1010))
+    path = yard.write("app.log", head + lines(range(60)))
+    again(yard, restart)
+    path.unlink()
+    path.write_bytes(head + lines(range(60, 100)))  # as a copy of the other would begin
+    yard.now = path.stat().st_ctime + late_s
+    assert again(yard, restart).samples == 0
+    yard.now = path.stat().st_ctime + 11
+    assert again(yard, restart).samples == 50
+    assert {number: times for number, times in yard.seen().items() if number < 1000} == once(range(100))
+
+
+@RESTARTS
+def test_what_was_compressed_while_its_original_grew_on(yard, restart):
+    """Too short for a whole head, and looked at once more: it is the beginning of what was read."""
+    path = yard.write("app.log", lines(range(1)))
+    again(yard, restart)
+    packed = path.with_name("app.log.1.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    yard.now = packed.stat().st_ctime  # in the tick of its last change, so that no look is the last
+    again(yard, restart)
+    yard.append("app.log", lines(range(1, 2)))
+    yard.now = None
+    again(yard, restart)
+    again(yard, restart)
+    assert yard.seen() == once(range(2))
+
+
+@RESTARTS
 def test_five_rotations_between_two_looks(yard, restart):
     """Every name has another file by then, the last two of them compressed."""
     number = 0

@@ -70,7 +70,7 @@ def test_it_is_told_of_the_change_and_of_nothing_secret():
 @pytest.mark.parametrize(
     ("code", "failure"),
     [
-        ("print('out'); import sys; print('err', file=sys.stderr)", None),
+        ("print('out', flush=True); import sys; print('err', file=sys.stderr)", None),
         ("print('out'); raise SystemExit(3)", "exit code 3"),
         ("import os, signal; print('out', flush=True); os.kill(os.getpid(), signal.SIGSEGV)", "killed by signal 11"),
     ],
