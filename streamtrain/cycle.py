@@ -387,13 +387,13 @@ class Cycle:
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
         times = np.concatenate((splits.train.timestamps, splits.validation.timestamps))
-        after_change = weights * (times >= (-np.inf if since is None else since))
+        counted = weights * (times >= (-np.inf if since is None else since))
         current = self.registry.current()
         serving = None if current is None else self._serving(current)
         evidence = Evidence(
             labels=splits.holdout.labels,
             probabilities=probabilities,
-            train_base_rate=float(np.average(labels, weights=after_change)),
+            train_base_rate=float(np.average(labels, weights=counted if counted.any() else weights)),
             n_train_per_class=class_counts(labels, weights),
             current=None if serving is None else answers(serving, splits.holdout),
             weights=splits.holdout.weights,

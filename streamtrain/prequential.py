@@ -36,6 +36,7 @@ from streamtrain.aftermath import SINCE
 from streamtrain.answers import answers
 from streamtrain.dataset import tail
 from streamtrain.dataset.select import concatenate, select
+from streamtrain.dataset.store import Store
 from streamtrain.dataset.tail import Piece, Place
 from streamtrain.intake import Intake
 from streamtrain.judge.betting import Bets
@@ -124,6 +125,9 @@ class Prequential:
         self._guard = RLock()
         self._models: dict[str, tuple[Model, Reference | None]] = {}
         self._trouble = ""
+        # Nobody else writes the fact: what is known of it need not be read again while nothing happens.
+        self._seen: tuple[Store, int, str | None] | None = None
+        self._known: tuple[Store, Change | None] | None = None
 
     @contextmanager
     def settled(self) -> Iterator[None]:
@@ -141,15 +145,18 @@ class Prequential:
         """
         with self._guard:
             store = self._intake.store
-            state = self._resume(store.get(FACT))
-            if state is None:
-                state = self._fresh(tail.end(store))
-                self._write(state)
             try:
                 current = self._registry.current()
             except PublishError as error:
                 self._tell_once(f"new samples can't be answered by what serves: {error}")
                 return
+            seen = (store, store.n_total_ingested, current)
+            if seen == self._seen:
+                return
+            state = self._resume(store.get(FACT))
+            if state is None:
+                state = self._fresh(tail.end(store))
+                self._write(state)
             if current != state.champion:
                 self._succeed(state, current)
                 self._write(state)
@@ -157,6 +164,7 @@ class Prequential:
                 steps = self._config.model.sequence_length
                 piece = tail.after(store, state.place, PIECE, CONTEXT if steps > 1 else 0)
                 if piece is None:
+                    self._seen = seen if state.champion == current else None
                     return
                 reason = self._take_in(state, piece)
                 state.place = piece.end
@@ -172,7 +180,10 @@ class Prequential:
 
     def change(self) -> Change | None:
         """When the world last changed; None if it is not known to have."""
-        return _change_in(self._intake.store.get(FACT))
+        store = self._intake.store
+        if self._known is None or self._known[0] is not store:
+            self._known = (store, _change_in(store.get(FACT)))
+        return self._known[1]
 
     def due(self, n_total: int, n_last: int) -> bool:
         """Say whether an alarm asks for a training now.
@@ -256,7 +267,9 @@ class Prequential:
                 "change": None if state.change is None else asdict(state.change),
             },
         }
-        self._intake.store.set(FACT, fact)
+        store = self._intake.store
+        store.set(FACT, fact)
+        self._known = (store, state.change)
 
     def _drift(self, state: _State) -> float:
         """Largest statistic of a detector, and above 1 as long as nothing was published after an alarm."""

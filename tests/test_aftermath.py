@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from two_versions import samples
 
-from streamtrain.aftermath import MIN_VALIDATION, after, recency
+from streamtrain.aftermath import MIN_VALIDATION, after, recency, worse_since
 from streamtrain.intake import Splits
-from streamtrain.train.recent import MIN_ROWS, parts
+from streamtrain.train.recent import MANY, MIN_ROWS, parts
 
 
 def made(n, first=0, groups=None):
@@ -62,20 +62,25 @@ def test_recent_samples_choose_for_more():
 def test_recent_parts_are_those_with_rows_enough():
     times = np.arange(4000, dtype=np.float64)
     rows = np.arange(4000)
-    assert [(one.name, one.first_row) for one in parts(rows, times, None)] == [
-        ("recent-1/2", 2000),
-        ("recent-1/4", 3000),
-        ("recent-1/8", 3500),
+    named = [(one.name, one.first_row, one.fresh) for one in parts(rows, times, None)]
+    assert named == [
+        ("recent-1/2", 2000, False),
+        ("recent-1/4", 3000, False),
+        ("recent-1/8", 3500, False),
+        ("recent-1/2", 2000, True),
+        ("recent-1/4", 3000, True),
     ]
-    assert [one.first_row for one in parts(rows[:1000], times[:1000], None)] == [500]
-    since = parts(rows, times, 3100.5)[3:]
+    assert {one.first_row for one in parts(rows[:1000], times[:1000], None)} == {500}
+    since = parts(rows, times, 3100.5)[5:]
     assert [(one.first_row, one.fresh, one.bold) for one in since] == [
         (3101, False, False),
         (3101, True, False),
         (3101, True, True),
     ]
-    assert len(parts(rows, times, 4000 - MIN_ROWS + 1)) == 3
-    assert len(parts(rows, times, -1.0)) == 3  # everything is from after it
+    assert len(parts(rows, times, 4000 - MIN_ROWS + 1)) == 5
+    assert len(parts(rows, times, -1.0)) == 5  # everything is from after it
+    many = np.arange(MANY + 1)
+    assert not any(one.fresh for one in parts(many, many.astype(np.float64), None))
 
 
 def test_parts_of_sequences_begin_with_the_first_row_that_lies_in_them():
@@ -83,3 +88,32 @@ def test_parts_of_sequences_begin_with_the_first_row_that_lies_in_them():
     times = np.arange(700, dtype=np.float64)
     (one, *_) = [part for part in parts(first_places, times, 6.0) if part.name == "since"]
     assert one.first_row == 2
+
+
+def losses(n, rise, at, seed):
+    rng = np.random.default_rng(seed)
+    return rng.gamma(2.0, 0.25, n) + np.where(np.arange(n) >= at, rise, 0.0)
+
+
+def test_where_a_model_has_visibly_done_worse_is_found():
+    held = made(800)
+    found = [worse_since(losses(800, 0.3, 400, seed), held) for seed in range(20)]
+    places = [int(one - held.timestamps[0]) for one in found if one is not None]
+    assert len(places) == 20
+    assert np.median(places) == 400
+
+
+def test_that_is_rarely_so_by_chance_and_never_of_what_gets_better():
+    held = made(800)
+    assert sum(worse_since(losses(800, 0.0, 0, seed), held) is not None for seed in range(300)) <= 18
+    assert not any(worse_since(losses(800, -0.3, 400, seed), held) for seed in range(20))
+    assert worse_since(losses(90, 1.0, 45, 0), made(90)) is None
+
+
+def test_few_sessions_show_less():
+    """Four hundred requests of twenty sessions are no more than twenty."""
+    rng = np.random.default_rng(2)
+    each = np.repeat(rng.gamma(2.0, 0.25, 40), 20) + np.where(np.arange(800) >= 400, 0.12, 0.0)
+    alone = worse_since(each, made(800))
+    assert alone is not None
+    assert worse_since(each, made(800, groups=np.repeat(np.arange(40, dtype=np.uint64), 20))) is None

@@ -120,7 +120,7 @@ def test_the_shadow_is_the_last_version_that_proved_itself(tmp_path):
             "accuracy_gain": 0.0,
             "brier_gain": 0.0,
             "evidence": 0,
-            "rolled_back_at": pytest.approx(100),
+            "rolled_back_at": pytest.approx(200),
         }
         assert world.fact()["state"]["bets"]["n"] == 200
 
