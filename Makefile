@@ -9,7 +9,7 @@ WHEELS ?= $(CURDIR)/build/wheels
 EXTRAS ?= sign
 PREFIX ?= /usr/local
 
-.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon
+.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon bench-calibration
 .PHONY: wheels install uninstall clean help
 
 help: ## this list
@@ -68,6 +68,9 @@ bench-ingest: $(VENV)/bench.stamp ## lines a second, memory (GB=10 for so much) 
 
 bench-swaps: $(VENV)/dev.stamp ## swapping while serving: how soon the next version answers, and what calls cost meanwhile
 	$(BIN)/python bench/swaps.py
+
+bench-calibration: $(VENV)/dev.stamp ## whole passes, counted: calibration errors, and how often a promised error rate holds (RUNS=N)
+	$(BIN)/python bench/calibration.py $(or $(RUNS),200)
 
 bench-daemon: $(VENV)/dev.stamp ## the daemon at rest, its memory, and how soon the last line is in what is served
 	$(BIN)/python bench/daemon.py

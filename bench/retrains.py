@@ -20,6 +20,7 @@ from streamtrain.train.presets import resolve
 from streamtrain.types import F32, F64, Arrays, FastGRNNConfig, Params, Scaling
 
 HIDDEN = 8
+_POOL = 20_000
 Rng = np.random.Generator
 
 
@@ -36,33 +37,34 @@ class Samples:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a trial needs: samples to train on, a holdout that they say nothing about, and a pool that is the truth.
+    """What a trial needs: samples to train two versions on, a holdout that they say nothing of, and a pool of truth.
 
     `chances` are those of label 1 in the pool.
     """
 
     train: Samples
+    other: Samples
     holdout: Samples
     pool: F32
     chances: F64
 
 
-Draw = Callable[[Rng, int, int], Drawn]
+def draw(name: str, rng: Rng, n_train: int, n_holdout: int) -> Drawn:
+    """Draw from `guide`, the guide's synthetic problem, from `weak`, where little can be foreseen, or from a data set.
 
-
-def synthetic(name: str) -> Draw:
-    """A world whose chances are known: `guide`, the guide's problem, or `weak`, where little can be foreseen."""
-    world = {"guide": _guide, "weak": _weak}[name]
-
-    def draw(rng: Rng, n_train: int, n_holdout: int) -> Drawn:
+    Of a data set, rows that are not trained on are the truth, and the holdout is drawn from them with replacement.
+    """
+    if name in _SYNTHETIC:
         parts = []
-        for n in (n_train, n_holdout):
-            x, chances = world(rng, n)
+        for n in (n_train, n_train, n_holdout):
+            x, chances = _SYNTHETIC[name](rng, n)
             parts.append(Samples(x, (rng.random(n) < chances).astype(np.float64)))
-        x, chances = world(rng, 40_000)
-        return Drawn(parts[0], parts[1], x, chances)
-
-    return draw
+        return Drawn(*parts, *_SYNTHETIC[name](rng, _POOL))
+    whole = recorded(name)
+    order = rng.permutation(len(whole.y))
+    others = whole.rows(order[2 * n_train :])
+    holdout = others.rows(rng.integers(0, len(others.y), n_holdout))
+    return Drawn(whole.rows(order[:n_train]), whole.rows(order[n_train : 2 * n_train]), holdout, others.x, others.y)
 
 
 def _guide(rng: Rng, n: int) -> tuple[F32, F64]:
@@ -77,21 +79,7 @@ def _weak(rng: Rng, n: int) -> tuple[F32, F64]:
     return x, 1.0 / (1.0 + np.exp(-(x @ slopes + 0.5 * x[:, 0] * x[:, 1] + 0.7)))
 
 
-def real(name: str) -> Draw:
-    """Recorded outcomes in random order: the training rows, and a holdout drawn (with replacement) from the others."""
-
-    def draw(rng: Rng, n_train: int, n_holdout: int) -> Drawn:
-        whole = recorded(name)
-        order = rng.permutation(len(whole.y))
-        others = whole.rows(order[n_train:])
-        return Drawn(
-            whole.rows(order[:n_train]),
-            others.rows(rng.integers(0, len(others.y), n_holdout)),
-            others.x,
-            others.y,
-        )
-
-    return draw
+_SYNTHETIC = {"guide": _guide, "weak": _weak}
 
 
 @cache

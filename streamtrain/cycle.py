@@ -15,15 +15,17 @@ from types import TracebackType
 
 import numpy as np
 
+from streamtrain.aftermath import SINCE, after
 from streamtrain.answers import answers
 from streamtrain.config import Config
 from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
+from streamtrain.dataset.exploration import Exploration, with_one_route
 from streamtrain.dataset.store import Store
 from streamtrain.exam import Exam, unread
 from streamtrain.ingest.golden import GoldenError
 from streamtrain.ingest.ingestor import IngestReport
-from streamtrain.intake import LAST_LEARNED, Intake, Splits
+from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
 from streamtrain.judge.metrics import report
@@ -33,12 +35,14 @@ from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.making import lineage_of, make_candidate
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
+from streamtrain.portrait import epochs_of, portrait, refused
 from streamtrain.prequential import Prequential
 from streamtrain.publish.artifact import Champion, build, load_candidate
+from streamtrain.publish.refusals import keep_refused
 from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.router.load import load as load_served
 from streamtrain.router.scorer import Model
-from streamtrain.threshold import advice, threshold_for
+from streamtrain.threshold import advice, chosen, threshold_for
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.meter import Meter
 from streamtrain.types import (
@@ -114,6 +118,7 @@ class Cycle:
         self._clock = clock
         self._say = on_progress
         self._n_values = 0
+        self._said: set[str] = set()
         outlet = Outlet(config, clock)
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
@@ -203,7 +208,7 @@ class Cycle:
         self._n_values = min(held, self.config.dataset.window) * len(self.config.schema.feature_names)
         self._tell("window")
         self._prequential.observe(should_stop)
-        store, cut = self.store, self.intake.cut()
+        store, (cut, since) = self.store, self._cut()
         splits, ingested = cut.splits, (cut.n_ingested, store)
         waiting = ready(_counts(splits), self._rules())
         if waiting is not None:
@@ -214,16 +219,16 @@ class Cycle:
         try:
             exam = Exam.prepare(self.config, store, splits.holdout)
         except GoldenError as error:
-            refused = unread(error)
-            self.registry.refuse(refused, details={"window": splits.sizes})
+            unreadable = unread(error)
+            self.registry.refuse(unreadable, details={"window": splits.sizes})
             self._remember(*ingested)
-            return refused
+            return unreadable
         self.registry.acquire()
         scaling = scale.fit(splits.train.features, splits.train.weights)
         champion = self._champion()
         self._tell("train")
         try:
-            lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter)
+            lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter, since)
         except TeacherError as error:
             self.registry.refuse(Decision("rejected", None, str(error)), details={"window": splits.sizes})
             raise
@@ -240,11 +245,12 @@ class Cycle:
             return failed
 
         self._tell("judge", best.recipe.name)
-        lineage = lineage_of(self.config, cut, champion, _table(ranked))
+        lineage = lineage_of(self.config, cut, champion, _table(ranked)) | {SINCE: since}
         candidate = make_candidate(self.intake, best, lesson.validation, scaling, champion, cut, lineage)
         staged = self.registry.stage(build(candidate))
         details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
-        details |= {"origin": candidate.origin, "calibration": candidate.calibration}
+        details |= {"origin": candidate.origin, "won_by": _lead(ranked), SINCE: since}
+        details["calibration"] = candidate.calibration
         try:
             banned = self.registry.ban_of(staged)
             if banned is not None:
@@ -256,14 +262,18 @@ class Cycle:
             served = load_served(staged)
             judged = (splits.holdout.labels, answers(served, splits.holdout), splits.holdout.weights)
             promised = threshold_for(self.config, splits, partial(answers, served))
-            decision = judge(self._evidence(splits, judged[1], exam, served, promised), self._rules())
-            details["promise"] = promised
+            evidence = self._evidence(cut, judged[1], exam, served, promised, since)
+            decision = judge(evidence, self._rules())
+            details |= {"promise": promised, "exploration": self._explored(cut.exploration, evidence)}
+            shown = self._shown(served, cut, evidence)
             self._tell("publish", decision.outcome)
             if decision.outcome != "published":
+                about = refused(self._clock(), candidate, decision, epochs_of(candidate.epochs), shown)
                 self.registry.refuse(decision, staged, details)
+                keep_refused(self.registry.models_dir, about)
                 self._remember(*ingested, exam)
                 return decision
-            told = report(*judged).to_json() | {"ece_of": DEFINITION, "reliability": reliability(*judged)}
+            told = {**(shown or {}), "ece_of": DEFINITION, "reliability": reliability(*judged)}
             with self._prequential.settled():
                 if self.registry.current() != champion_then:
                     late = _refused("same_champion", f"{champion_then}, which it was judged against, serves no more")
@@ -277,6 +287,15 @@ class Cycle:
             raise
         self._remember(*ingested, exam)
         return replace(decision, version=version)
+
+    def _cut(self) -> tuple[Cut, float | None]:
+        """Cut the window; after a change of the world, what judges is what came after it, and since when that is."""
+        cut, change = self.intake.cut(), self._prequential.change()
+        if change is None:
+            return cut, None
+        steps = self.config.model.sequence_length
+        splits = after(cut.splits, change.time_s, self.config.gate.min_holdout, steps)
+        return (cut, None) if splits is None else (replace(cut, splits=splits), change.time_s)
 
     def _last_learned(self) -> LastLearned:
         kept = self.store.get(LAST_LEARNED)
@@ -330,24 +349,34 @@ class Cycle:
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
     def _evidence(
-        self, splits: Splits, probabilities: F64, exam: Exam, served: Model, promised: Promise | None
+        self,
+        cut: Cut,
+        probabilities: F64,
+        exam: Exam,
+        served: Model,
+        promised: Promise | None,
+        since: float | None,
     ) -> Evidence:
+        splits = cut.splits
         weights = np.concatenate((splits.train.weights, splits.validation.weights))
         labels = np.concatenate((splits.train.labels, splits.validation.labels))
+        times = np.concatenate((splits.train.timestamps, splits.validation.timestamps))
+        after_change = weights * (times >= (-np.inf if since is None else since))
         current = self.registry.current()
         serving = None if current is None else self._serving(current)
         evidence = Evidence(
             labels=splits.holdout.labels,
             probabilities=probabilities,
-            train_base_rate=float(np.average(labels, weights=weights)),
+            train_base_rate=float(np.average(labels, weights=after_change)),
             n_train_per_class=class_counts(labels, weights),
             current=None if serving is None else answers(serving, splits.holdout),
             weights=splits.holdout.weights,
             groups=splits.holdout.groups,
             recent_accuracies=self._recent_accuracies(),
             current_version=current,
+            features=splits.holdout.features,
             slices=None if self.config.schema.slice is None else splits.holdout.slices,
-            slice_names=self.store.slice_names(),
+            slice_names=cut.slice_names,
         )
         return exam.ask(evidence, served, serving, None if promised is None else promised.threshold)
 
@@ -359,6 +388,25 @@ class Cycle:
             _LOG.warning("the current version can't be compared with: %s", error)
             return None
         return model if model.features == self.config.schema.feature_names else None
+
+    def _explored(self, found: Exploration, evidence: Evidence) -> Exploration:
+        """Say, once, what the log does not tell of requests that were not tried."""
+        if evidence.current is not None and evidence.current_version is not None:
+            current = load_served(self.registry.path(evidence.current_version))
+            found = with_one_route(found, *chosen(current, np.asarray(evidence.current, np.float64)))
+        if found.status not in self._said:
+            self._said.add(found.status)
+            _LOG.log(logging.WARNING if found.warning else logging.INFO, "exploration: %s", found.text)
+        return found
+
+    def _shown(self, served: Model, cut: Cut, evidence: Evidence) -> dict[str, object] | None:
+        """Take what the candidate's report shows from the bytes that were judged; None where an answer is no number."""
+        answered, current = np.asarray(evidence.probabilities, np.float64), evidence.current
+        if not np.isfinite(answered).all():
+            return None
+        now, holdout = None if current is None else np.asarray(current, np.float64), cut.splits.holdout
+        figures = portrait(served, holdout, answered, now, cut.slice_names, self.config.dataset.seed)
+        return report(holdout.labels, answered, holdout.weights).to_json() | {"figures": figures}
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self.registry.receipts.read(20)
@@ -390,6 +438,12 @@ def _counts(splits: Splits) -> Counts:
         holdout=class_counts(splits.holdout.labels, splits.holdout.weights),
         holdout_sessions=len(np.unique(splits.holdout.groups)),
     )
+
+
+def _lead(ranked: list[Challenger]) -> float | None:
+    """Return the validation loss of the second best minus the best's: by how much it won."""
+    trained = [one.validation_loss for one in ranked if one.fit is not None]
+    return trained[1] - trained[0] if len(trained) > 1 else None
 
 
 def _table(ranked: list[Challenger]) -> list[dict[str, object]]:

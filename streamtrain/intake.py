@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from streamtrain.config import Config
 from streamtrain.dataset import reservoir
 from streamtrain.dataset.errors import StoreDamagedError
+from streamtrain.dataset.exploration import Exploration, explore
 from streamtrain.dataset.fingerprint import fingerprints
 from streamtrain.dataset.rescue import open_store, rebuild
 from streamtrain.dataset.select import select
@@ -80,6 +81,10 @@ class Cut:
         What the logs are known by that `inputs` are ranges of.
     time_s : float
         When it was taken.
+    exploration : Exploration
+        What the window's propensities say.
+    slice_names : mapping of int to str
+        Of the samples' slices, as the logs have them: to be escaped wherever they are shown.
     """
 
     splits: Splits
@@ -89,6 +94,8 @@ class Cut:
     factors: F32
     sources: tuple[Source, ...]
     time_s: float
+    exploration: Exploration
+    slice_names: Mapping[int, str] = field(default_factory=dict)
 
 
 class Intake:
@@ -197,7 +204,7 @@ class Intake:
             now, inputs = self._clock(), store.input_ranges()
             taken, keys = self.window(store, now), {part.source for part in inputs}
             sources = tuple(source for source in store.sources() if f"{source.key:016x}" in keys)
-            counts = store.counts()
+            counts, names = store.counts(), store.slice_names()
         return Cut(
             splits=self.split(taken),
             inputs=inputs,
@@ -206,6 +213,10 @@ class Intake:
             factors=taken.factors,
             sources=sources,
             time_s=now,
+            exploration=explore(
+                [(taken.samples.weights, taken.samples.propensities)], self.config.dataset.max_propensity_weight
+            ),
+            slice_names=names,
         )
 
     def splits(self, store: Store | None = None) -> Splits:

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from streamtrain.aftermath import SINCE
 from streamtrain.answers import answers
 from streamtrain.dataset import tail
 from streamtrain.dataset.select import concatenate, select
@@ -53,8 +54,6 @@ _LOG = logging.getLogger(__name__)
 FACT = "prequential"
 FORM = 1
 """Of the fact."""
-SINCE = "judged_since"
-"""Under which a version's configuration in the manifest keeps from when on samples judged it."""
 PIECE = 4096
 """Samples that are answered, and remembered, at a time."""
 PROOF = 500
@@ -322,10 +321,10 @@ class Prequential:
     def _judged_since(self, version: str) -> float:
         """Time from which on samples judged a version; that of no sample where it was judged by all."""
         try:
-            settings = self._registry.manifest(version).get("config")
+            lineage = self._registry.manifest(version).get("lineage")
         except (PublishError, VersionError, OSError):
             return -np.inf
-        since = settings.get(SINCE) if isinstance(settings, dict) else None
+        since = lineage.get(SINCE) if isinstance(lineage, dict) else None
         return float(since) if isinstance(since, (int, float)) else -np.inf
 
     def _there(self, version: str | None) -> bool:

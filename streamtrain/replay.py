@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from streamtrain.aftermath import SINCE, after
 from streamtrain.config import Config, ConfigError, parse
 from streamtrain.config.sections import SECTIONS
 from streamtrain.dataset import scale
+from streamtrain.dataset.exploration import explore
 from streamtrain.dataset.fingerprint import fingerprints
 from streamtrain.dataset.select import COLUMNS, concatenate, select
 from streamtrain.dataset.window import Window
@@ -351,10 +353,13 @@ def _made(
 ) -> dict[str, bytes] | None:
     """Train once more, as a cycle does."""
     with Intake(config) as intake:
-        splits = intake.split(window)
+        splits, since = intake.split(window), manifest["lineage"].get(SINCE)
+        if since is not None:
+            steps = config.model.sequence_length
+            splits = after(splits, since, config.gate.min_holdout, steps) or splits
         scaling = scale.fit(splits.train.features, splits.train.weights)
         try:
-            lesson = Lessons(intake).prepare(splits, scaling, champion, should_stop)
+            lesson = Lessons(intake).prepare(splits, scaling, champion, should_stop, since=since)
         except TeacherError as error:
             raise _MissingError(str(error)) from error
         origin = manifest["origin"]
@@ -367,6 +372,6 @@ def _made(
             return None
         if best.fit is None:
             raise _MissingError(f"an end to its training: it diverges here ({best.failure})")
-        cut = Cut(splits, (), 0, order, window.factors, (), 0.0)
+        cut = Cut(splits, (), 0, order, window.factors, (), 0.0, explore([], 1.0))
         made = build(make_candidate(intake, best, lesson.validation, scaling, champion, cut, None))
     return {name: data for name, data in made.items() if name != MANIFEST_FILE}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from streamtrain.config import Config
 from streamtrain.intake import Splits
 from streamtrain.judge.promise import Held, Promise, promise
+from streamtrain.router.scorer import Model
+from streamtrain.router.served import decide_by
 from streamtrain.types import F64, Samples
 
 # The threshold says it all: Tiny Dancer's 0.15 would mean 0.925 beside it.
@@ -34,6 +38,29 @@ def threshold_for(config: Config, splits: Splits, answers: Callable[[Samples], F
         Held(part.labels, answers(part), part.weights, part.groups) for part in (splits.promise, splits.validation)
     )
     return promise(held, guide, config.router.max_error, config.gate.confidence)
+
+
+def chosen(model: Model, probabilities: F64) -> tuple[F64, float]:
+    """Tell which samples a router sends to the lightweight model by a version, and from which confidence on.
+
+    Parameters
+    ----------
+    model : Model
+        As loaded for serving.
+    probabilities : float64, (N,)
+        Its answers.
+
+    Returns
+    -------
+    float64, (N,)
+        1 for those, 0 for others.
+    float
+        The least such confidence.
+    """
+    threshold, most = decide_by(model)
+    lowest = max(threshold, 1.0 - most / 2.0)
+    routed = (probabilities >= threshold) & (1.0 - 2.0 * np.abs(probabilities - 0.5) <= most)
+    return routed.astype(np.float64), lowest
 
 
 def advice(promised: Promise | None) -> dict[str, object] | None:

@@ -104,7 +104,10 @@ def check(config_file: Path, router: str | None, as_json: bool) -> None:
         print_json({"file": str(config_file), "valid": False, "mistakes": mistakes})
         raise click.exceptions.Exit(2) from error
     if as_json:
-        used = {name: {"config": to_dict(config), "presets": _presets(config)} for name, config in chosen.items()}
+        used = {
+            name: {"config": to_dict(config), "presets": _presets(config), "notes": _notes(config)}
+            for name, config in chosen.items()
+        }
         told = used[""] if list(used) == [""] else {"routers": used}
         print_json({"file": str(config_file), "valid": True} | told)
         return
@@ -112,6 +115,8 @@ def check(config_file: Path, router: str | None, as_json: bool) -> None:
         if name:
             click.echo(f"# router {name}:")
         _show(config)
+        for note in _notes(config):
+            click.echo(f"# note: {note}")
     click.echo(f"# {config_file}: valid")
 
 
@@ -154,6 +159,21 @@ def _presets(config: Config) -> dict[str, dict[str, object]]:
     chosen = list(PRESETS) if config.training.preset == "auto" else [config.training.preset]
     given = {key: value for key, value in asdict(config.training).items() if value is not None}
     return {name: asdict(resolve(name, 0, given)) for name in chosen}
+
+
+def _notes(config: Config) -> list[str]:
+    """Say what the samples that are at hand lack, if any are."""
+    from streamtrain.dataset.errors import StoreError
+    from streamtrain.dataset.exploration import explore
+    from streamtrain.dataset.store import Store
+
+    try:
+        with Store(config.state.directory / "state.db", config.schema.digest, readonly=True) as store:
+            read = (store.read(chunk) for chunk in store.chunks())
+            found = explore(((one.weights, one.propensities) for one in read), config.dataset.max_propensity_weight)
+    except StoreError:
+        return []  # nothing was read yet; what else is wrong, the commands that need it say
+    return [found.text] if (found.n_samples and found.status != "some") or found.warning else []
 
 
 def _show(config: Config) -> None:

@@ -8,7 +8,7 @@ from statistics import median
 from streamtrain.judge.evidence import Evidence, Figures, GateRules
 
 # Rules about what a candidate has learned, whatever floor an operator sets.
-_LEARNED = ("beat_baseline", "beat_any_constant", "min_auc", "learned")
+_LEARNED = ("beat_baseline", "beat_any_constant", "min_auc", "learned", "plain_model")
 
 
 def advise(figures: Figures, evidence: Evidence, rules: GateRules, failed: list[str]) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 from streamtrain.judge.golden import GoldenAnswers
 from streamtrain.judge.metrics import Report, calibration_slope, log_losses, report
 from streamtrain.judge.paired import MeanDifference, SignTest, mean_difference, sign_test
+from streamtrain.judge.plain import PlainGain, plain_gain
 from streamtrain.judge.slices import SliceComparison, compare_slices
 from streamtrain.types import F32, F64, U64, Bools
 
@@ -104,6 +105,8 @@ class Evidence:
         of the current version; None where there is none.
     golden : GoldenAnswers or None
         The candidate's answers to the golden cases; None where there are none.
+    features : float32, (N, D), or None
+        For the plain model that the candidate is held against; None leaves that out.
     uses : float
         How often this holdout was used, this use included; see `streamtrain.judge.reuse`. ≥ 1.
     """
@@ -122,6 +125,7 @@ class Evidence:
     powerful: Bools | None = None
     current_powerful: Bools | None = None
     golden: GoldenAnswers | None = None
+    features: F32 | None = None
     uses: float = 1.0
 
 
@@ -174,6 +178,8 @@ class Figures:
     powerful : (float, float) or None
         Share of the samples that go to the powerful model by the candidate and by the current version.
     golden : GoldenAnswers or None
+    plain : PlainGain or None
+        Where features are known.
     uses : float
         Of `Evidence`.
     """
@@ -186,6 +192,7 @@ class Figures:
     comparison: Comparison | None
     powerful: tuple[float, float] | None = None
     golden: GoldenAnswers | None = None
+    plain: PlainGain | None = None
     uses: float = 1.0
 
 
@@ -204,6 +211,8 @@ def counted(evidence: Evidence) -> Evidence:
         values = getattr(evidence, name)
         if values is not None and values.shape != (len(labels),):
             raise ValueError(f"gate: {name} have the shape {values.shape} for {len(labels)} labels; expected one each")
+    if evidence.features is not None and len(evidence.features) != len(labels):
+        raise ValueError(f"gate: {len(evidence.features)} rows of features for {len(labels)} labels")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError("gate: weights are negative, NaN or infinite; expected finite ones ≥ 0")
     if not ((labels >= 0) & (labels <= 1)).all():
@@ -227,6 +236,7 @@ def counted(evidence: Evidence) -> Evidence:
         slices=of_kept(evidence.slices),
         powerful=of_kept(evidence.powerful),
         current_powerful=of_kept(evidence.current_powerful),
+        features=of_kept(evidence.features),
     )
 
 
@@ -281,8 +291,16 @@ def figures_of(evidence: Evidence, slice_min_samples: int) -> Figures:
         comparison=comparison,
         powerful=powerful,
         golden=evidence.golden,
+        plain=_plain(evidence, labels, weights, base_rate_losses, losses),
         uses=evidence.uses,
     )
+
+
+def _plain(evidence: Evidence, labels: F64, weights: F64, base_rate_losses: F64, losses: F64) -> PlainGain | None:
+    if evidence.features is None:
+        return None
+    n_trained = sum(evidence.n_train_per_class)
+    return plain_gain(evidence.features, labels, weights, evidence.groups, n_trained, base_rate_losses, losses)
 
 
 def _columns(evidence: Evidence) -> tuple[F64, F64, F64, U64 | None]:

@@ -14,6 +14,7 @@ import numpy as np
 from streamtrain.judge.advice import advise
 from streamtrain.judge.evidence import Counts, Evidence, Figures, GateRules, counted, counts_of, figures_of
 from streamtrain.judge.golden import golden_rule
+from streamtrain.judge.plain import ASKED_SHARE
 from streamtrain.judge.reuse import confidence_after
 from streamtrain.judge.versus import max_powerful_rise, percent, slices, versus_current_decisions, versus_current_loss
 from streamtrain.types import Decision, Rule
@@ -215,6 +216,22 @@ def _learned(figures: Figures, rules: GateRules) -> Rule | None:
     return Rule(name="learned", passed=passed, figure=figures.slope, bound=MAX_SLOPE, text=text)
 
 
+def _plain_model(figures: Figures, rules: GateRules) -> Rule | None:
+    """Refuse what is surely nowhere near what the features give away."""
+    plain = figures.plain
+    if not rules.beat_baseline or plain is None:
+        return None
+    upper = plain.beyond.upper(rules.confidence)
+    passed = upper >= 0
+    text = (
+        f"a gain of {figures.base_rate_gain.mean:.4f} in log loss over the base rate, where a plain logistic "
+        f"regression, fitted to one half of the holdout and asked the other, gains {plain.plain:.4f}: "
+        f"{'not surely' if passed else 'surely'} less than {100 * ASKED_SHARE:g} % of it (at most {upper:+.4f} beyond "
+        f"that with {percent(rules.confidence)} confidence)"
+    )
+    return Rule(name="plain_model", passed=passed, figure=upper, bound=0.0, text=text)
+
+
 def _golden(figures: Figures, _rules: GateRules) -> Rule | None:
     return None if figures.golden is None else golden_rule(figures.golden)
 
@@ -245,6 +262,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _beat_any_constant,
     _min_auc,
     _learned,
+    _plain_model,
     versus_current_loss,
     versus_current_decisions,
     slices,

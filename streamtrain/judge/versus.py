@@ -49,12 +49,14 @@ def versus_current_loss(figures: Figures, rules: GateRules) -> Rule | None:
             f"{gain.mean:.4f}; at least {figure:.4f}"
         )
     else:
+        # A hair's breadth in log loss is let pass only where decisions hold what they were.
+        least = least if comparison.accuracy_gain.mean > -SERIOUS_LOSS / 4 else 0.0
         confidence = _each_of_two(rules.confidence)
         figure, bound = gain.upper(confidence), -least
         passed = figure >= bound
         text = (
-            f"{losses} is {'not ' if passed else ''}worse beyond chance by more than {least:.4f} (gain "
-            f"{gain.mean:.4f}; at most {figure:.4f}"
+            f"{losses} is {'not ' if passed else ''}worse beyond chance{f' by more than {least:.4f}' if least else ''} "
+            f"(gain {gain.mean:.4f}; at most {figure:.4f}"
         )
     text += f" with {percent(confidence)} confidence)"
     return Rule(name="versus_current_loss", passed=passed, figure=figure, bound=bound, text=text)

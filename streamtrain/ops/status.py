@@ -32,7 +32,7 @@ def collect(config: Config, now: float | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON values: "window", "current", "last_decision", "lag", "ingested", "versions", and
+        JSON values: "window", "current", "last_decision", "exploration", "lag", "ingested", "versions", and
         "refused_configuration" where a running daemon could not use what the file was changed into.
     """
     moment = time.time() if now is None else now
@@ -43,6 +43,7 @@ def collect(config: Config, now: float | None = None) -> dict[str, Any]:
         **_dataset(config, moment),
         "current": None if current is None else current_version(catalog, current),
         "last_decision": decisions[-1] if decisions else None,
+        "exploration": next((one["exploration"] for one in reversed(decisions) if one.get("exploration")), None),
         "versions": len(catalog.names()),
     }
 

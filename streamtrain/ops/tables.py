@@ -114,6 +114,9 @@ def _print_status(console: Console, state: dict[str, Any]) -> None:
             console.print(f"          [red]damaged[/]: {escape(current['damage'])}")
     if state["last_decision"] is not None:
         _print_decision(console, state["last_decision"])
+    exploration = state.get("exploration")
+    if exploration and exploration.get("warning"):
+        console.print(f"[yellow]bias[/]      {_plain(str(exploration['text']))}", soft_wrap=True)
 
 
 def print_versions(versions: Sequence[VersionInfo]) -> None:

@@ -112,6 +112,11 @@ def prepare(options: Options, counted: dict[str, Counters], model: Model) -> Ser
     return Served(model, options, counters)
 
 
+def decide_by(model: Model) -> tuple[float, float]:
+    """Return the threshold and most uncertainty that a router without options of its own decides by."""
+    return thresholds((None, None), (model.threshold, model.max_uncertainty))
+
+
 def thresholds(
     asked: tuple[float | None, float | None], advised: tuple[float | None, float | None]
 ) -> tuple[float, float]:

@@ -25,17 +25,21 @@ class Recipe:
     Attributes
     ----------
     name : str
-        "scratch", "scratch-calm", "fine-tuned" or "fine-tuned-fast".
+        "scratch", "scratch-calm", "fine-tuned" or "fine-tuned-fast", and of what part of the window: "…-recent-1/4",
+        "…-since".
     start : Params
         In the scale of the training arrays.
     training : TrainingConfig
     seed : int
+    first_row : int
+        Rows of the training arrays before it are left out.
     """
 
     name: str
     start: Params
     training: TrainingConfig
     seed: int
+    first_row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def compete(
                 recipe.start,
                 config,
                 recipe.training,
-                train,
+                _from(train, recipe.first_row),
                 validation,
                 recipe.seed,
                 should_stop,
@@ -114,6 +118,13 @@ def compete(
     with ThreadPoolExecutor(max_workers=max(1, min(available, len(recipes))), thread_name_prefix="train") as pool:
         results = list(pool.map(run, recipes))
     return sorted(results, key=_rank)
+
+
+def _from(arrays: Arrays, first_row: int) -> Arrays:
+    if not first_row:
+        return arrays
+    teachers = None if arrays.teachers is None else arrays.teachers[first_row:]
+    return Arrays(arrays.features[first_row:], arrays.labels[first_row:], arrays.weights[first_row:], teachers)
 
 
 def _rank(challenger: Challenger) -> tuple[bool, float]:

@@ -1,0 +1,243 @@
+"""How often the gate is right: every promise of docs/gate.md counted on real trainings, into docs/judgement.md.
+
+make bench-judgement                                the whole run
+python bench/judgement.py --trials 20               a small one, printed
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+
+import numpy as np
+from machine import REPOSITORY, allow_one_thread
+from retrains import Samples, draw, recorded, shuffled, train, worse_features, worse_weights
+
+from streamtrain.judge.evidence import Evidence, GateRules
+from streamtrain.judge.gate import judge
+from streamtrain.types import F64
+
+TRIALS = 1_000
+POINTS = 2.0
+REPEATED, HOLDOUTS, SHUFFLED = 200, 100, 1_000
+REPEATED_WORLDS = ("weak", "guide")
+HOLDOUT = 5_000
+PAGE = REPOSITORY / "docs" / "judgement.md"
+
+Counts = Counter[str]
+Row = tuple[str, Counts]
+
+SMALL_HOLDOUT = 1_000
+DATA_SETS = {
+    "routellm_mixtral": 4_000,
+    "routellm_mixtral_topicdrift": 4_000,
+    "llmrouter_llama8b": 4_000,
+    "classic_sea4": 4_000,
+    "classic_agrawal_switch": 4_000,
+    "classic_phishing": 250,
+}
+"""Samples that are trained on; `mtbench_conversations` with its 160 rows has no holdout of 1,000."""
+
+WORLDS = {"guide": 4_000, "weak": 4_000, "routellm_mixtral": 4_000, "classic_sea4": 3_000}
+
+
+def main() -> None:
+    allow_one_thread()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=None, help=f"of each kind ({TRIALS}); printed only")
+    parser.add_argument("--only", choices=["alone", "versus", "again"], help="one of the tables; printed only")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    arguments = parser.parse_args()
+    trials, started, parts = arguments.trials or TRIALS, time.perf_counter(), []
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
+        if arguments.only in (None, "alone"):
+            parts.append(alone_part(counted(pool, passes_alone, [*DATA_SETS], max(2, trials // 2))))
+        if arguments.only in (None, "versus"):
+            parts.append(versus_part(counted(pool, passes_versus, [*WORLDS], trials)))
+        if arguments.only in (None, "again"):
+            n = max(4, REPEATED * trials // TRIALS)
+            parts.append(again_part([pool.submit(passes_again, name, n).result() for name in REPEATED_WORLDS], n))
+    made = f"Written by `make bench-judgement` in {(time.perf_counter() - started) / 60:.0f} minutes."
+    page = "\n\n".join([HEAD, made, *parts]) + "\n"
+    print(page)
+    if arguments.trials is None and arguments.only is None:
+        PAGE.write_text(page)
+
+
+def counted(
+    pool: ProcessPoolExecutor, count: Callable[[str, range], Counts], names: Sequence[str], n_trials: int
+) -> list[Row]:
+    """Count the trials of each name. The seed of a trial is its number, whichever process does it."""
+    parts = [range(start, min(start + 25, n_trials)) for start in range(0, n_trials, 25)]
+    jobs = [(name, [pool.submit(count, name, part) for part in parts]) for name in names]
+    rows = []
+    for name, of in jobs:
+        rows.append((name, sum((job.result() for job in of), Counter())))
+        print(f"{name}: {dict(rows[-1][1])}", flush=True)
+    return rows
+
+
+def passes_alone(name: str, trials: range) -> Counts:
+    """Judge a good model, one trained on shuffled labels, and a constant, each as a first version."""
+    whole, passed = recorded(name), Counter({"trials": len(trials)})
+    for trial in trials:
+        rng = np.random.default_rng([21, trial])
+        order = rng.permutation(len(whole.y))
+        learned, held = whole.rows(order[: DATA_SETS[name]]), whole.rows(order[-SMALL_HOLDOUT:])
+        rate = float(learned.y.mean())
+        constant = rng.choice([rate, float(held.y.mean()), rng.random()])
+        answers = {
+            "good": train(learned, trial).answers(held.x),
+            "shuffled": train(shuffled(learned, rng), trial).answers(held.x),
+            "constant": np.full(SMALL_HOLDOUT, constant),
+        }
+        for kind, answered in answers.items():
+            passed[kind] += published(held, answered, rate, DATA_SETS[name], None, GateRules(min_accuracy=0.3))
+    return passed
+
+
+def passes_versus(name: str, trials: range) -> Counts:
+    """Judge a retrained version against another, and a version against itself with noise that costs 2 points."""
+    passed = Counter({"trials": len(trials)})
+    for trial in trials:
+        rng = np.random.default_rng([22, trial])
+        drawn = draw(name, rng, WORLDS[name], HOLDOUT)
+        champion, retrained = train(drawn.train, 2 * trial), train(drawn.other, 2 * trial + 1)
+        worsen = worse_weights if trial % 2 else worse_features
+        x, rate = drawn.holdout.x, float(drawn.train.y.mean())
+        good, fresh, bad = champion.answers(x), retrained.answers(x), worsen(champion, drawn, POINTS, rng)(x)
+        passed["disagreements"] += int(((good >= 0.5) != (bad >= 0.5)).sum())
+        for kind, new, old in (("equal", fresh, good), ("worse", bad, good), ("better", good, bad)):
+            for versus in ("not_worse", "better"):
+                rules = GateRules(min_accuracy=0, versus_current=versus)
+                passed[f"{kind}, {versus}"] += published(drawn.holdout, new, rate, WORLDS[name], old, rules)
+    return passed
+
+
+def passes_again(name: str, n: int) -> Row:
+    """Judge n candidates of no value after one another on the same holdout: on how many holdouts does any pass?"""
+    rng = np.random.default_rng([23, n])
+    drawn = draw(name, rng, WORLDS[name], HOLDOUT)
+    champion, rate = train(drawn.train, 0), float(drawn.train.y.mean())
+    equals, learned_nothing = [], []
+    for number in range(n):
+        fresh = draw(name, rng, WORLDS[name], 1).train
+        equals.append(train(fresh, number))
+        learned_nothing.append(train(shuffled(fresh.rows(np.s_[:SHUFFLED]), rng), number))
+    passed = Counter({"trials": HOLDOUTS})
+    for _ in range(HOLDOUTS):
+        held = draw(name, rng, 1, SMALL_HOLDOUT).holdout
+        old = champion.answers(held.x)
+        first, better = GateRules(min_accuracy=0.3), GateRules(min_accuracy=0, versus_current="better")
+        for budget in (False, True):
+            found = {"equal, better": False, "shuffled, first": False}
+            for number in range(n):
+                uses = number + 1.0 if budget else 1.0
+                new, nothing = equals[number].answers(held.x), learned_nothing[number].answers(held.x)
+                found["equal, better"] |= published(held, new, rate, WORLDS[name], old, better, uses)
+                found["shuffled, first"] |= published(held, nothing, rate, SHUFFLED, None, first, uses)
+            for kind, any_passed in found.items():
+                passed[f"{kind}, {'budget' if budget else 'none'}"] += any_passed
+    return name, passed
+
+
+def published(
+    held: Samples, new: F64, rate: float, n: int, old: F64 | None, rules: GateRules, uses: float = 1.0
+) -> bool:
+    """Whether the gate lets through a version that answers this to the holdout, trained on n samples."""
+    evidence = Evidence(held.y, new, rate, (n // 2, n - n // 2), current=old, uses=uses, features=held.x)
+    return judge(evidence, replace(rules, min_samples=1)).outcome == "published"
+
+
+HEAD = """# How often the gate is right
+
+Counted on trainings by the kernels and recipes of the daemon (two challengers from scratch, the better on validation,
+rounded to INT8; 8 hidden units), judged by the gate with its default settings and the floor below the base rate. The
+worlds: `guide` is the guide's synthetic problem, `weak` a synthetic one where little can be foreseen, the others are
+recorded outcomes (made from those of RouteLLM (Apache-2.0), LLMRouter (MIT) and river (BSD-3)) in random order. Seeds
+are the numbers of the trials. [gate.md](gate.md) explains the rules."""
+
+
+def alone_part(rows: list[Row]) -> str:
+    """The table of first versions."""
+    lines = [
+        (
+            name,
+            DATA_SETS.get(name, ""),
+            count["trials"],
+            *(_share(count, kind) for kind in ("good", "shuffled", "constant")),
+        )
+        for name, count in [*rows, _all(rows)]
+    ]
+    return (
+        "## First versions\n\nHow often a version is published where none serves, holdout 1,000 (random rows; "
+        "`mtbench_conversations` has only 160). Constants are the base rate of the training samples, that of the "
+        "holdout itself, or anything.\n\n"
+        + _table(("log", "trained on", "trials", "well-fitted", "shuffled labels", "constant"), lines)
+        + "\n\nAsked for: ≥ 95 %, ≤ 1 %, 0."
+    )
+
+
+def versus_part(rows: list[Row]) -> str:
+    """The table of versions against the current one."""
+    kinds = [f"{kind}, {versus}" for kind in ("equal", "worse", "better") for versus in ("not_worse", "better")]
+    lines = [
+        (
+            name,
+            count["trials"],
+            *(_share(count, kind) for kind in kinds),
+            "" if name == "all" else f"{count['disagreements'] / count['trials'] / HOLDOUT:.1%}",
+        )
+        for name, count in [*rows, _all(rows)]
+    ]
+    heads = ("world", "trials", *(f"{kind.split(', ')[0]}: `{kind.split(', ')[1]}`" for kind in kinds), "disagree")
+    return (
+        "## Against a current version\n\nHow often a candidate is published, holdout 5,000. *Equal*: both versions "
+        "are trained on fresh draws. *Worse* and *better*: the same version with noise on its weights (odd trials) or "
+        "on its features (even ones), as much as costs 2.0 points of accuracy in truth (known chances, or all rows "
+        "that were not trained on), as candidate or as current version; *disagree* is how many decisions differ "
+        "between these two.\n\n" + _table(heads, lines) + "\n\nAsked for: equal by `better` ≤ 1 %, worse by "
+        "`not_worse` ≤ 1 %, better ≥ 90 %. Equal by `not_worse` includes the retrains that are in truth worse: on "
+        "holdouts of this size, log losses of fresh draws differ beyond chance."
+    )
+
+
+def again_part(rows: list[Row], n: int) -> str:
+    """The table of repeated use."""
+    kinds = [f"{kind}, {way}" for kind in ("equal, better", "shuffled, first") for way in ("none", "budget")]
+    lines = [(name, count["trials"], *(_share(count, kind) for kind in kinds)) for name, count in rows]
+    heads = (
+        "world", "holdouts", "equal by `better`, no budget", "with", "shuffled labels, no budget", "with"
+    )  # fmt: skip
+    return (
+        f"## The same holdout again\n\n{n} candidates of no value one after the other against the same holdout of "
+        "1,000: in how many of the holdouts does any of them get published? *Equal*: retrained on fresh draws, against "
+        f"one of their kind, by `better`. *Shuffled labels*: trained on {SHUFFLED} samples, where none serves. *No "
+        "budget* judges each as if it were the first.\n\n" + _table(heads, lines)
+    )
+
+
+def _all(rows: list[Row]) -> Row:
+    return "all", sum((count for _, count in rows), Counter())
+
+
+def _share(count: Counts, kind: str) -> str:
+    return f"{count[kind] / count['trials']:.1%} ({count[kind]:,})"
+
+
+def _table(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    lines = [list(heads)]
+    lines += [
+        ["---"] * len(lines[0]),
+        *([f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What a candidate is chosen and judged by after the world has changed: only by what came after.
+
+Soon after a change nearly all of the window, and so of the validation and holdout splits, is from before it. There, a
+candidate that has learned the new world loses to the champion that knows the old one: chosen and judged by all of them
+it could never be published. So after an alarm both splits are cut to what came after the change, as soon as that is
+enough to judge by. Before, they stay whole.
+
+Without an alarm the splits are whole, and the choice counts recent samples for more than old ones: the last half of the
+validation samples has 4/5 of the weight. What is chosen so is still right where nothing changes, at the cost of a
+third of the samples in the precision of the choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from streamtrain.dataset.select import select
+from streamtrain.intake import Splits
+from streamtrain.judge.evidence import class_counts
+from streamtrain.judge.gate import MIN_HOLDOUT_PER_CLASS, MIN_HOLDOUT_SESSIONS
+from streamtrain.types import F32, Bools, Samples
+
+SINCE = "judged_since"
+"""Under which a version's lineage keeps from when on samples chose and judged it."""
+MIN_VALIDATION = 50
+"""With fewer validation samples after a change, a choice by them is one by chance."""
+HALF_LIFE = 0.25
+"""Share of the validation rows after which one counts half as much."""
+
+
+def after(splits: Splits, since: float, min_holdout: int, steps: int) -> Splits | None:
+    """Cut what chooses and judges to what came after a change.
+
+    Parameters
+    ----------
+    splits : Splits
+        In the order of time.
+    since : float
+        Timestamp of the first sample after it.
+    min_holdout : int
+        Holdout samples that are needed.
+    steps : int
+        Steps of a session that are trained on one after the other; more than 1 leaves sessions whole.
+
+    Returns
+    -------
+    Splits or None
+        None where it would not leave enough.
+    """
+    validation = select(splits.validation, _later(splits.validation, since, steps))
+    holdout = select(splits.holdout, _later(splits.holdout, since, steps))
+    enough = (
+        len(validation.labels) >= MIN_VALIDATION
+        and len(holdout.labels) >= min_holdout
+        and min(class_counts(holdout.labels, holdout.weights)) >= MIN_HOLDOUT_PER_CLASS
+        and len(np.unique(holdout.groups)) >= MIN_HOLDOUT_SESSIONS
+    )
+    if not enough:
+        return None
+    promise = None if splits.promise is None else select(splits.promise, _later(splits.promise, since, steps))
+    return replace(splits, validation=validation, holdout=holdout, promise=promise)
+
+
+def recency(n_rows: int) -> F32:
+    """Weights by which rows in the order of time choose: half as much every `HALF_LIFE` of them, with a mean of 1.
+
+    Parameters
+    ----------
+    n_rows : int
+
+    Returns
+    -------
+    float32, (n_rows,)
+    """
+    age = np.arange(n_rows, dtype=np.float64)[::-1] / max(1.0, HALF_LIFE * n_rows)
+    weights = np.exp2(-age)
+    return (weights / weights.mean()).astype(np.float32) if n_rows else weights.astype(np.float32)
+
+
+def _later(samples: Samples, since: float, steps: int) -> Bools:
+    later: Bools = samples.timestamps >= since
+    if steps == 1 or not len(later):
+        return later
+    begun = {int(group) for group in np.unique(samples.groups[~later])}
+    return later & ~np.isin(samples.groups, np.array(sorted(begun), np.uint64))
