@@ -1,25 +1,23 @@
 """How often what serves is right again soon after the world has changed, how often an alarm is false, and how often a
 worse version is rolled back: on the real cycle (state database, training, gate, publishing) with a clock of its own.
 
-``make bench-drift`` prints the tables and writes them into docs/drift.md; ``--runs 10`` for a quick look.
+``make bench-drift`` prints the tables and writes them into docs/drift.md. Seeds are 0 to 49, of rollbacks 1,000 to
+1,199; each names the order of sessions, the outcomes that are drawn, and which concepts change.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import logging
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from alarms import false_alarms, rollbacks
+from courses import BEFORE, SCENARIOS, Course, Rows
 from machine import REPOSITORY
-from numpy.typing import NDArray
 
 from streamtrain.config import Config, parse
 from streamtrain.cycle import Cycle
@@ -27,153 +25,10 @@ from streamtrain.reading import Batch
 from streamtrain.router.load import load
 from streamtrain.types import Samples
 
-DATA = REPOSITORY.parent / "shared" / "data"
+PAGE = REPOSITORY / "docs" / "drift.md"
 START = 1_700_000_000.0
-BEFORE, WITHIN = 2500, 3000
-"""Samples of the old world, and of the new one until what serves must be right again."""
 BLOCK = 100
 POINTS = 0.02
-F32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Requests with outcomes, in order."""
-
-    x: F32
-    y: F32
-    sessions: NDArray[np.uint64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def __getitem__(self, part: slice) -> Rows:
-        return Rows(self.x[part], self.y[part], None if self.sessions is None else self.sessions[part])
-
-    def __add__(self, other: Rows) -> Rows:
-        own = None
-        if self.sessions is not None and other.sessions is not None:
-            own = np.concatenate((self.sessions, other.sessions))
-        return Rows(np.concatenate((self.x, other.x)), np.concatenate((self.y, other.y)), own)
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """What happens in one run: the old world, the way over, the new one, and requests of it that nobody sees."""
-
-    before: Rows
-    between: Rows | None
-    after: Rows
-    unseen: Rows
-
-
-def read(name: str, label: str = "lightweight_successful") -> Rows:
-    """One of the shared logs, its sessions as numbers."""
-    with gzip.open(DATA / f"{name}.jsonl.gz") as stream:
-        records = [json.loads(line) for line in stream]
-    records = [one for one in records if one.get(label) is not None]
-    names = [str(one.get("session_id", one.get("id", i))) for i, one in enumerate(records)]
-    _, sessions = np.unique(names, return_inverse=True)
-    x = np.array([one["features"] for one in records], np.float32)
-    y = np.array([float(one[label]) for one in records], np.float32)
-    return Rows(x, y, sessions.astype(np.uint64) + 1)
-
-
-def mixed(rows: Rows, rng: np.random.Generator) -> Rows:
-    """The same sessions in another order; each stays as it is."""
-    assert rows.sessions is not None
-    place = rng.permutation(int(rows.sessions.max()) + 1)[rows.sessions]
-    order = np.argsort(place, kind="stable")
-    return Rows(rows.x[order], rows.y[order], rows.sessions[order])
-
-
-def renamed(rows: Rows, offset: int) -> Rows:
-    """Sessions that no other part has."""
-    assert rows.sessions is not None
-    return Rows(rows.x, rows.y, rows.sessions + np.uint64(offset))
-
-
-def abrupt(old: Rows, new: Rows, rng: np.random.Generator) -> Course:
-    old, new = mixed(old, rng), mixed(new, rng)
-    return Course(old[slice(0, BEFORE)], None, renamed(new[slice(0, WITHIN)], 10**6), new[slice(WITHIN, None)])
-
-
-def sea(seed: int) -> Course:
-    """Two different concepts of SEA, 10 % noise, as in classic_sea4."""
-    from river.datasets import synth
-
-    rng = np.random.default_rng(seed)
-    old, new = rng.choice(4, 2, replace=False)
-
-    def drawn(variant: int, n: int, offset: int) -> Rows:
-        stream = synth.SEA(variant=int(variant), noise=0.1, seed=int(seed * 10 + offset))
-        made = list(stream.take(n))
-        x = np.array([list(one.values()) for one, _ in made], np.float32) / 10
-        return Rows(x, np.array([float(y) for _, y in made], np.float32))
-
-    fresh = drawn(new, WITHIN + 4000, 1)
-    return Course(drawn(old, BEFORE, 0), None, fresh[slice(0, WITHIN)], fresh[slice(WITHIN, None)])
-
-
-def agrawal(seed: int) -> Course:
-    rows = read("classic_agrawal_switch")
-    rng = np.random.default_rng(seed)
-    half = len(rows) // 2
-    return abrupt(rows[slice(0, half)], rows[slice(half, None)], rng)
-
-
-def hyperplane(seed: int) -> Course:
-    """River's Hyperplane: the plane turns over 1,000 samples and then rests; counted from where it begins to turn."""
-    from river.datasets import synth
-
-    stream = synth.Hyperplane(seed=seed, n_features=8, n_drift_features=6, mag_change=0.0, noise_percentage=0.05)
-    turning, n_between = iter(stream), 1000
-
-    def drawn(n: int) -> Rows:
-        made = [next(turning) for _ in range(n)]
-        return Rows(
-            np.array([list(x.values()) for x, _ in made], np.float32), np.array([float(y) for _, y in made], np.float32)
-        )
-
-    before = drawn(BEFORE)
-    stream.mag_change = 0.004
-    between = drawn(n_between)
-    stream.mag_change = 0.0
-    after = drawn(WITHIN - n_between + 4000)
-    n_after = WITHIN - n_between
-    return Course(before, between, after[slice(0, n_after)], after[slice(n_after, None)])
-
-
-def topics(seed: int) -> Course:
-    rows = read("routellm_mixtral_topicdrift")
-    half = len(rows) // 2
-    return abrupt(rows[slice(0, half)], rows[slice(half, None)], np.random.default_rng(seed))
-
-
-def swapped(seed: int) -> Course:
-    """Mixtral first, GPT-4 in its place; every second run the other way round."""
-    labels = ("lightweight_successful", "powerful_successful")
-    rng = np.random.default_rng(seed)
-    old, new = (
-        mixed(read("routellm_mixtral", one), np.random.default_rng(seed)) for one in labels[:: 1 - 2 * (seed % 2)]
-    )
-    half = len(old) // 2
-    return abrupt(old[slice(0, half)], new[slice(half, None)], rng)
-
-
-def replaced(seed: int) -> Course:
-    """Mixtral on its requests first, Llama-3.1-8B on other ones after that."""
-    return abrupt(read("routellm_mixtral"), read("llmrouter_llama8b"), np.random.default_rng(seed))
-
-
-SCENARIOS: dict[str, Callable[[int], Course]] = {
-    "classic_sea4 (two of its concepts)": sea,
-    "classic_agrawal_switch": agrawal,
-    "River's Hyperplane, turning": hyperplane,
-    "routellm_mixtral_topicdrift": topics,
-    "routellm_mixtral, light ⇄ powerful model": swapped,
-    "routellm_mixtral → llmrouter_llama8b": replaced,
-}
 
 
 def configured(folder: Path, n_features: int, text: str) -> Config:
@@ -217,8 +72,20 @@ class Life:
                 self.learn()
                 on_learned()
 
+    def settle(self, rows: Rows) -> int:
+        """Live in the old world until something serves, and for `BEFORE` samples at least; how many it took."""
+        self.read(rows[slice(0, BEFORE // 2)])
+        self.learn()
+        while self.n < len(rows) and (self.n < BEFORE or not self.serves):
+            self.live(rows[slice(self.n, self.n + 5 * BLOCK)])
+        return self.n
+
+    @property
+    def serves(self) -> bool:
+        return (self.models / "current").exists()
+
     def accuracy(self, rows: Rows) -> float:
-        if not (self.models / "current").exists():
+        if not self.serves:
             return float("nan")
         return float(np.mean((load(self.models).score_batch(rows.x) >= 0.5) == (rows.y >= 0.5)))
 
@@ -228,7 +95,7 @@ class Life:
 
 REFERENCE = (
     "gate: {min_accuracy: 0, min_auc: 0, beat_baseline: false, versus_current: 'off', min_holdout: 20}\n"
-    "dataset: {holdout: 0.05}\n"
+    "dataset: {holdout: 0.1}\n"
 )
 
 
@@ -242,21 +109,19 @@ def one_run(make: Callable[[int], Course], seed: int) -> dict[str, float]:
         best = reference.accuracy(course.unseen)
         reference.close()
         life = Life(Path(one), d)
-        life.read(course.before[slice(0, BEFORE // 2)])
-        life.learn()
-        life.live(course.before[slice(BEFORE // 2, None)])
+        n_old = life.settle(course.before)
         stale = life.accuracy(course.unseen)
         back: list[int] = []
 
         def look() -> None:
             if life.accuracy(course.unseen) >= best - POINTS:
-                back.append(life.n - BEFORE)
+                back.append(life.n - n_old)
 
         if stale >= best - POINTS:
             back.append(0)
         life.live(course.after if course.between is None else course.between + course.after, look)
         served = life.accuracy(course.unseen)
-        alarms = [when - START - BEFORE for when, what in life.fact()["alarms"] if "rolled back" not in what]
+        alarms = [when - START - n_old for when, what in life.fact()["alarms"] if "rolled back" not in what]
         life.close()
     first = min((one for one in alarms if one > 0), default=float("nan"))
     return {
@@ -268,31 +133,68 @@ def one_run(make: Callable[[int], Course], seed: int) -> dict[str, float]:
     }
 
 
+def worlds(seeds: list[int], only: str, each: bool) -> Iterator[str]:
+    """Let the world change, once a seed, in every scenario."""
+    yield "| what changes | right again | at some time | stale | served | reference | first alarm after | right after |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name, make in SCENARIOS.items():
+        if only not in name:
+            continue
+        found = []
+        for seed in seeds:
+            found.append(one_run(make, seed))
+            if each:
+                print(seed, {key: round(value, 3) for key, value in found[-1].items()}, flush=True)
+        table = {key: np.array([one[key] for one in found]) for key in found[0]}
+        right = (table["served"] >= table["reference"] - POINTS).sum()
+        ever = np.isfinite(table["back"]).sum()
+        stale, served, best = (np.nanmedian(table[key]) for key in ("stale", "served", "reference"))
+        alarms = table["alarm"][np.isfinite(table["alarm"])]
+        alarm = f"{np.median(alarms):,.0f} ({len(alarms)} runs)" if len(alarms) else "none"
+        yield (
+            f"| {name} | {right} of {len(found)} | {ever} | {stale:.3f} | {served:.3f} | {best:.3f} | {alarm} | "
+            f"{np.median(table['back']):,.0f} |"
+        )
+
+
+def write(tables: dict[str, list[str]]) -> None:
+    """Replace the tables in docs/drift.md."""
+    page = PAGE.read_text()
+    for name, lines in tables.items():
+        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, _, rest = page.partition(first)
+        _, _, behind = rest.partition(last)
+        page = f"{before}{first}{chr(10).join(lines)}\n{last}{behind}"
+    PAGE.write_text(page)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--part", choices=("worlds", "alarms", "rollbacks"), help="this one only, and write nothing")
+    parser.add_argument("--runs", type=int, default=50, help="of each change of the world")
+    parser.add_argument("--rollbacks", type=int, default=200, help="runs of each sort of champion")
+    parser.add_argument("--samples", type=int, default=1_000_000, help="of each stream that does not change")
+    parser.add_argument("--only", default="", help="changes of the world with this in their name")
+    parser.add_argument("--seeds", default="", help="these only, separated by commas")
     parser.add_argument("--each", action="store_true", help="print every run")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    for name, make in SCENARIOS.items():
-        if arguments.only not in name:
-            continue
-        began, found = time.process_time(), []
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.runs):
-            found.append(one_run(make, seed))
-            if arguments.each:
-                print(seed, {key: round(value, 3) for key, value in found[-1].items()}, flush=True)
-        table = {key: np.array([one[key] for one in found]) for key in found[0]}
-        right = table["served"] >= table["reference"] - POINTS
-        print(
-            f"{name}: {right.sum()}/{len(found)} right again; stale {np.nanmedian(table['stale']):.3f}, served "
-            f"{np.nanmedian(table['served']):.3f}, reference {np.nanmedian(table['reference']):.3f}; first alarm after "
-            f"{np.nanmedian(table['alarm']):.0f}, back after {np.median(table['back']):.0f} "
-            f"({(time.process_time() - began) / len(found):.1f} s of processor time each)",
-            flush=True,
-        )
+    seeds = [int(one) for one in arguments.seeds.split(",")] if arguments.seeds else list(range(arguments.runs))
+    parts = {
+        "worlds": worlds(seeds, arguments.only, arguments.each),
+        "rollbacks": rollbacks(arguments.rollbacks),
+        "alarms": false_alarms(arguments.samples),
+    }
+    tables: dict[str, list[str]] = {}
+    for name, lines in parts.items():
+        if arguments.part in (None, name):
+            print(f"\n{name}")
+            tables[name] = []
+            for line in lines:
+                print(line, flush=True)
+                tables[name].append(line)
+    if arguments.part is None and not arguments.only and not arguments.seeds:
+        write(tables)
 
 
 if __name__ == "__main__":

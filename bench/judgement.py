@@ -20,11 +20,11 @@ from retrains import Samples, draw, recorded, shuffled, train, worse_features, w
 
 from streamtrain.judge.evidence import Evidence, GateRules
 from streamtrain.judge.gate import judge
-from streamtrain.types import F64
+from streamtrain.types import F64, Decision
 
-TRIALS = 1_000
+TRIALS = 1_000  # against a current version, over all worlds; half as many first versions, over all data sets
 POINTS = 2.0
-REPEATED, HOLDOUTS, SHUFFLED = 200, 100, 1_000
+REPEATED, HOLDOUTS, SHUFFLED = 200, 20, 1_000
 REPEATED_WORLDS = ("weak", "guide")
 HOLDOUT = 5_000
 PAGE = REPOSITORY / "docs" / "judgement.md"
@@ -49,16 +49,16 @@ WORLDS = {"guide": 4_000, "weak": 4_000, "routellm_mixtral": 4_000, "classic_sea
 def main() -> None:
     allow_one_thread()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=None, help=f"of each kind ({TRIALS}); printed only")
+    parser.add_argument("--trials", type=int, default=None, help=f"instead of {TRIALS}; printed only")
     parser.add_argument("--only", choices=["alone", "versus", "again"], help="one of the tables; printed only")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     arguments = parser.parse_args()
     trials, started, parts = arguments.trials or TRIALS, time.perf_counter(), []
     with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
         if arguments.only in (None, "alone"):
-            parts.append(alone_part(counted(pool, passes_alone, [*DATA_SETS], max(2, trials // 2))))
+            parts.append(alone_part(counted(pool, passes_alone, [*DATA_SETS], -(-trials // 2 // len(DATA_SETS)))))
         if arguments.only in (None, "versus"):
-            parts.append(versus_part(counted(pool, passes_versus, [*WORLDS], trials)))
+            parts.append(versus_part(counted(pool, passes_versus, [*WORLDS], -(-trials // len(WORLDS)))))
         if arguments.only in (None, "again"):
             n = max(4, REPEATED * trials // TRIALS)
             parts.append(again_part([pool.submit(passes_again, name, n).result() for name in REPEATED_WORLDS], n))
@@ -124,34 +124,51 @@ def passes_again(name: str, n: int) -> Row:
     rng = np.random.default_rng([23, n])
     drawn = draw(name, rng, WORLDS[name], HOLDOUT)
     champion, rate = train(drawn.train, 0), float(drawn.train.y.mean())
-    equals, learned_nothing = [], []
-    for number in range(n):
-        fresh = draw(name, rng, WORLDS[name], 1).train
-        equals.append(train(fresh, number))
-        learned_nothing.append(train(shuffled(fresh.rows(np.s_[:SHUFFLED]), rng), number))
+    fresh = [draw(name, rng, WORLDS[name], 1).train for _ in range(n)]
+    equal = [train(samples, number) for number, samples in enumerate(fresh)]
+    few = [shuffled(samples.rows(np.s_[:SHUFFLED]), rng) for samples in fresh]
+    nothing = [train(samples, number) for number, samples in enumerate(few)]
+    worse = [worse_weights(champion, drawn, POINTS, rng) for _ in range(n)]
+    first, better = GateRules(min_accuracy=0.3), GateRules(min_accuracy=0, versus_current="better")
     passed = Counter({"trials": HOLDOUTS})
     for _ in range(HOLDOUTS):
-        held = draw(name, rng, 1, SMALL_HOLDOUT).holdout
-        old = champion.answers(held.x)
-        first, better = GateRules(min_accuracy=0.3), GateRules(min_accuracy=0, versus_current="better")
-        for budget in (False, True):
-            found = {"equal, better": False, "shuffled, first": False}
-            for number in range(n):
-                uses = number + 1.0 if budget else 1.0
-                new, nothing = equals[number].answers(held.x), learned_nothing[number].answers(held.x)
-                found["equal, better"] |= published(held, new, rate, WORLDS[name], old, better, uses)
-                found["shuffled, first"] |= published(held, nothing, rate, SHUFFLED, None, first, uses)
-            for kind, any_passed in found.items():
-                passed[f"{kind}, {'budget' if budget else 'none'}"] += any_passed
+        held, large = (draw(name, rng, 1, size).holdout for size in (SMALL_HOLDOUT, HOLDOUT))
+        old, serving, found = champion.answers(held.x), champion.answers(large.x), set()
+        for number in range(n):
+            timid = np.clip(rate + 0.02 * rng.normal(size=SMALL_HOLDOUT), 0.01, 0.99)
+            for way, uses in (("none", 1.0), ("budget", number + 1.0)):
+                given = {
+                    "equal": (held, equal[number].answers(held.x), rate, WORLDS[name], old, better),
+                    "worse": (
+                        large,
+                        worse[number](large.x),
+                        rate,
+                        WORLDS[name],
+                        serving,
+                        replace(first, min_accuracy=0),
+                    ),
+                    "shuffled": (held, nothing[number].answers(held.x), rate, SHUFFLED, None, first),
+                    "timid": (held, timid, rate, WORLDS[name], None, first),
+                }
+                told = {kind: verdict(*what, uses) for kind, what in given.items()}
+                found |= {f"{kind}, {way}" for kind, one in told.items() if one.outcome == "published"}
+                if any(rule.passed for rule in told["timid"].rules if rule.name == "beat_baseline"):
+                    found.add(f"timid alone, {way}")
+        passed.update(found)
     return name, passed
 
 
-def published(
+def published(held: Samples, new: F64, rate: float, n: int, old: F64 | None, rules: GateRules) -> bool:
+    """Whether the gate lets it through."""
+    return verdict(held, new, rate, n, old, rules).outcome == "published"
+
+
+def verdict(
     held: Samples, new: F64, rate: float, n: int, old: F64 | None, rules: GateRules, uses: float = 1.0
-) -> bool:
-    """Whether the gate lets through a version that answers this to the holdout, trained on n samples."""
+) -> Decision:
+    """What the gate says of a version that answers this to the holdout, and was trained on n samples."""
     evidence = Evidence(held.y, new, rate, (n // 2, n - n // 2), current=old, uses=uses, features=held.x)
-    return judge(evidence, replace(rules, min_samples=1)).outcome == "published"
+    return judge(evidence, replace(rules, min_samples=1))
 
 
 HEAD = """# How often the gate is right
@@ -209,16 +226,25 @@ def versus_part(rows: list[Row]) -> str:
 
 def again_part(rows: list[Row], n: int) -> str:
     """The table of repeated use."""
-    kinds = [f"{kind}, {way}" for kind in ("equal, better", "shuffled, first") for way in ("none", "budget")]
-    lines = [(name, count["trials"], *(_share(count, kind) for kind in kinds)) for name, count in rows]
-    heads = (
-        "world", "holdouts", "equal by `better`, no budget", "with", "shuffled labels, no budget", "with"
-    )  # fmt: skip
+    cases = {
+        "timid alone": "the base rate and noise: `beat_baseline` alone",
+        "timid": "the base rate and noise: all rules",
+        "shuffled": "shuffled labels: all rules",
+        "equal": "equal, by `better`: all rules",
+        "worse": "2 points worse, by `not_worse`: all rules",
+    }
+    lines = [
+        (name, told, count["trials"], _share(count, f"{case}, none"), _share(count, f"{case}, budget"))
+        for name, count in rows
+        for case, told in cases.items()
+    ]
     return (
-        f"## The same holdout again\n\n{n} candidates of no value one after the other against the same holdout of "
-        "1,000: in how many of the holdouts does any of them get published? *Equal*: retrained on fresh draws, against "
-        f"one of their kind, by `better`. *Shuffled labels*: trained on {SHUFFLED} samples, where none serves. *No "
-        "budget* judges each as if it were the first.\n\n" + _table(heads, lines)
+        f"## The same holdout again\n\n{n} candidates of no value one after the other against the same holdout: in how "
+        "many of the holdouts does any of them get through? *The base rate and noise*: random answers near the base "
+        f"rate. *Shuffled labels*: trained on {SHUFFLED:,} samples. *Equal*: retrained on fresh draws, against one of "
+        "their kind. *2 points worse*: the current version with noise on its weights. Holdouts of 1,000, for the last "
+        "of 5,000. Without the budget each candidate is judged as if it were the first.\n\n"
+        + _table(("world", "candidates and rules", "holdouts", "without the budget", "with it"), lines)
     )
 
 

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
-from streamtrain.aftermath import SINCE, after
+from streamtrain.aftermath import SINCE, after, worse_since
 from streamtrain.answers import answers
 from streamtrain.config import Config
 from streamtrain.dataset import scale
@@ -28,7 +28,7 @@ from streamtrain.ingest.ingestor import IngestReport
 from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
 from streamtrain.judge.gate import judge, ready
-from streamtrain.judge.metrics import report
+from streamtrain.judge.metrics import log_losses, report
 from streamtrain.judge.promise import Promise
 from streamtrain.judge.reliability import DEFINITION, reliability
 from streamtrain.lessons import Lessons, TeacherError
@@ -260,9 +260,12 @@ class Cycle:
                 return again
             champion_then = self.registry.current()
             served = load_served(staged)
+            splits, judged_since = self._turned(served, splits, since)
+            cut, exam = replace(cut, splits=splits), exam.of(splits.holdout)
+            details |= {"window": splits.sizes, SINCE: judged_since}
             judged = (splits.holdout.labels, answers(served, splits.holdout), splits.holdout.weights)
             promised = threshold_for(self.config, splits, partial(answers, served))
-            evidence = self._evidence(cut, judged[1], exam, served, promised, since)
+            evidence = self._evidence(cut, judged[1], exam, served, promised, judged_since)
             decision = judge(evidence, self._rules())
             details |= {"promise": promised, "exploration": self._explored(cut.exploration, evidence)}
             shown = self._shown(served, cut, evidence)
@@ -289,13 +292,36 @@ class Cycle:
         return replace(decision, version=version)
 
     def _cut(self) -> tuple[Cut, float | None]:
-        """Cut the window; after a change of the world, what judges is what came after it, and since when that is."""
-        cut, change = self.intake.cut(), self._prequential.change()
-        if change is None:
-            return cut, None
-        steps = self.config.model.sequence_length
-        splits = after(cut.splits, change.time_s, self.config.gate.min_holdout, steps)
-        return (cut, None) if splits is None else (replace(cut, splits=splits), change.time_s)
+        """Cut the window; where the world has changed, what judges is what came after it, and since when that is."""
+        cut, change, current = self.intake.cut(), self._prequential.change(), self.registry.current()
+        times = [] if change is None else [change.time_s]
+        validation = cut.splits.validation
+        serving = None if current is None else self._serving(current)
+        given = None if serving is None else answers(serving, validation)
+        if given is not None:
+            worse = worse_since(log_losses(validation.labels.astype(np.float64), given), validation)
+            times += [] if worse is None else [worse]
+        for since in sorted(times, reverse=True):
+            splits = self._after(cut.splits, since)
+            if splits is not None:
+                return replace(cut, splits=splits), since
+        return cut, None
+
+    def _turned(self, served: Model, splits: Splits, since: float | None) -> tuple[Splits, float | None]:
+        """Cut the holdout to when the candidate became the better one, if it visibly did; say since when that is."""
+        validation, current = splits.validation, self.registry.current()
+        serving = None if current is None else self._serving(current)
+        given = None if serving is None else answers(serving, validation)
+        answered = answers(served, validation)
+        if given is None or not np.isfinite(answered).all():
+            return splits, since
+        labels = validation.labels.astype(np.float64)
+        turned = worse_since(log_losses(labels, given) - log_losses(labels, answered), validation)
+        later = None if turned is None else self._after(splits, turned)
+        return (splits, since) if later is None else (replace(splits, holdout=later.holdout), turned)
+
+    def _after(self, splits: Splits, since: float) -> Splits | None:
+        return after(splits, since, self.config.gate.min_holdout, self.config.model.sequence_length)
 
     def _last_learned(self) -> LastLearned:
         kept = self.store.get(LAST_LEARNED)

@@ -46,7 +46,11 @@ class Exam:
         """
         file = config.gate.golden
         golden = None if file is None else read_golden(file, config.schema)
-        return cls(golden, holdout.keys[holdout.weights > 0], HoldoutUses.from_json(store.get(HOLDOUT_USES)))
+        return cls(golden, _counted(holdout), HoldoutUses.from_json(store.get(HOLDOUT_USES)))
+
+    def of(self, holdout: Samples) -> Exam:
+        """Return the same for a part of the holdout."""
+        return replace(self, keys=_counted(holdout))
 
     def ask(self, evidence: Evidence, model: Model, current: Model | None, threshold: float | None) -> Evidence:
         """Put the answers of a candidate, as loaded for serving, and of the current version into the evidence.
@@ -80,3 +84,7 @@ def unread(error: GoldenError) -> Decision:
     """Refuse to train, since no candidate could be asked the golden cases."""
     text = f"gate.golden: {error}; nothing is published until it can be read"
     return Decision("rejected", None, text, rules=(Rule("golden", False, None, 0, text),))
+
+
+def _counted(holdout: Samples) -> U64:
+    return holdout.keys[holdout.weights > 0]

@@ -120,7 +120,12 @@ class Intake:
         self._path = config.state.directory / "state.db"
         dataset = config.dataset
         size = reservoir.size_of(dataset.window, dataset.reservoir)
-        self._bounds = {"max_samples": dataset.window, "reservoir": size}
+        self._by_session = config.model.sequence_length > 1
+        self._bounds: dict[str, Any] = {
+            "max_samples": dataset.window,
+            "reservoir": size,
+            "by_session": self._by_session,
+        }
         self._use(open_store(self._path, config.schema.digest, **self._bounds, clock=clock))
 
     def _use(self, store: Store) -> None:
@@ -229,9 +234,8 @@ class Intake:
         The reservoir is drawn from sessions that are learned from, for one that judged is never trained on.
         """
         dataset = self.config.dataset
-        return take(
-            store, dataset.window, dataset.reservoir, dataset.max_age_s, now, lambda groups: ~self._held(groups)
-        )
+        bounds = (dataset.window, dataset.reservoir, dataset.max_age_s, now)
+        return take(store, *bounds, by_session=self._by_session, eligible=lambda groups: ~self._held(groups))
 
     def split(self, taken: Window) -> Splits:
         """Weight a window against selection bias, and cut it.

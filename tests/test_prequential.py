@@ -95,7 +95,7 @@ def test_what_is_kept_is_what_the_page_shows(tmp_path):
         pieces(world, world.outcomes(1000, old, new, 0.0), 500)
         shown = _prequential(world.fact())
     assert FACT == PREQUENTIAL
-    assert 0.7 < shown["accuracy"] < 0.95
+    assert 0.55 < shown["accuracy"] < 0.95
     assert len(shown["points"]) == 10
     assert shown["points"][-1][0] == START + 999
     assert 0 <= shown["drift"] <= 1

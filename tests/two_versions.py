@@ -76,17 +76,21 @@ class World:
     def model(self, version):
         return load(self.registry.path(version))
 
-    def outcomes(self, n, better, worse, gap, right=0.85, groups=None):
-        """Samples on which one version decides right more often than the other, by `gap`."""
-        features = self.rng.random((40 * n, N_FEATURES), np.float32)
-        first, second = (self.model(name).score_batch(features) >= 0.5 for name in (better, worse))
-        different = np.flatnonzero(first != second)
-        same = np.flatnonzero(first == second)
-        taken = np.where(self.rng.random(n) < self.share_different, different[:n], same[:n])
-        features, decided = features[taken], first[taken]
-        wins = 0.5 + gap / self.share_different / 2
-        agrees = self.rng.random(n) < np.where(first[taken] != second[taken], wins, right)
-        made = samples(features, np.where(agrees, decided, ~decided), self.n, groups)
+    def outcomes(self, n, better, worse, gap, groups=None):
+        """Samples on which one version decides right more often than the other, by `gap`.
+
+        With none they are equals in every way: where they differ one is as sure as the other, and the outcome is as
+        likely as both together say, which makes their Brier scores equal sample by sample.
+        """
+        features = self.rng.random((60 * n, N_FEATURES), np.float32)
+        first, second = (self.model(name).score_batch(features) for name in (better, worse))
+        differ = (first >= 0.5) != (second >= 0.5)
+        different, same = np.flatnonzero(differ & (np.abs(first + second - 1) < 0.03)), np.flatnonzero(~differ)
+        taken = np.where(self.rng.random(n) < self.share_different, np.resize(different, n), same[:n])
+        chance = (first[taken] + second[taken]) / 2
+        shift = gap / self.share_different / 2
+        chance = np.where(differ[taken], chance + np.where(first[taken] >= 0.5, shift, -shift), chance)
+        made = samples(features[taken], self.rng.random(n) < chance, self.n, groups)
         self.n += n
         return made
 

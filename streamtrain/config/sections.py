@@ -322,10 +322,10 @@ class DriftSection:
     detect: Annotated[bool, "Watch for changes of the world, and learn at once from what comes after one."] = True
     adwin_delta: Annotated[
         Significance, "ADWIN's significance: smaller gives fewer false alarms and finds changes later."
-    ] = 1e-5
+    ] = 1e-6
     page_hinkley: Annotated[
         Penalty, "Page-Hinkley's threshold on errors, in wrong decisions more than before; 0 is never an alarm."
-    ] = 40.0
+    ] = 60.0
     psi: Annotated[
         Penalty,
         "Population stability index of a feature, against the champion's training samples, that is an alarm; 0: none.",

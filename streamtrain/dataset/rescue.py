@@ -21,7 +21,13 @@ REBUILT: Final = "rebuilt"
 
 
 def open_store(
-    path: Path, digest: str, *, max_samples: int, reservoir: int = 0, clock: Callable[[], float] = time.time
+    path: Path,
+    digest: str,
+    *,
+    max_samples: int,
+    reservoir: int = 0,
+    by_session: bool = False,
+    clock: Callable[[], float] = time.time,
 ) -> Store:
     """Open a store for writing; one that is damaged is set aside and begun anew.
 
@@ -30,7 +36,7 @@ def open_store(
     path : Path
     digest : str
         Of the log schema.
-    max_samples, reservoir : int
+    max_samples, reservoir, by_session
         As for `Store`.
     clock : callable
         Seconds since the epoch.
@@ -45,11 +51,13 @@ def open_store(
         Whatever else is wrong with it. The database of another program is left alone.
     """
     try:
-        return Store(path, digest, max_samples=max_samples, reservoir=reservoir, clock=clock)
+        return Store(path, digest, max_samples=max_samples, reservoir=reservoir, by_session=by_session, clock=clock)
     except StoreDamagedError as damage:
         if damage.foreign:
             raise
-        return rebuild(path, digest, damage, max_samples=max_samples, reservoir=reservoir, clock=clock)
+        return rebuild(
+            path, digest, damage, max_samples=max_samples, reservoir=reservoir, by_session=by_session, clock=clock
+        )
 
 
 def rebuild(
@@ -59,6 +67,7 @@ def rebuild(
     *,
     max_samples: int,
     reservoir: int = 0,
+    by_session: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Store:
     """Set a damaged database aside and begin a new one, and say so.
@@ -71,7 +80,7 @@ def rebuild(
         Of the log schema.
     damage : StoreDamagedError
         What is wrong with it.
-    max_samples, reservoir : int
+    max_samples, reservoir, by_session
         As for `Store`.
     clock : callable
         Seconds since the epoch.
@@ -87,7 +96,9 @@ def rebuild(
     """
     if _is_sound(path):
         try:
-            store = Store(path, digest, max_samples=max_samples, reservoir=reservoir, clock=clock)
+            store = Store(
+                path, digest, max_samples=max_samples, reservoir=reservoir, by_session=by_session, clock=clock
+            )
         except StoreDamagedError as again:
             damage = again
         else:
@@ -107,7 +118,7 @@ def rebuild(
         damage,
         aside,
     )
-    store = Store(path, digest, max_samples=max_samples, reservoir=reservoir, clock=clock)
+    store = Store(path, digest, max_samples=max_samples, reservoir=reservoir, by_session=by_session, clock=clock)
     store.set(REBUILT, {"time": clock(), "aside": str(aside), "reason": str(damage)})
     return store
 

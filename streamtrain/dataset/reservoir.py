@@ -1,16 +1,14 @@
-"""A class-balanced random sample of the sessions that are no longer recent, so that a rare class is not forgotten.
+"""A random sample of what is no longer recent, balanced by class, so that a rare class is not forgotten.
 
-Bottom-k sampling by a hash of the session (Cohen & Kaplan 2007, "Summarizing data using bottom-k sketches"): of each
-class, the sessions with the smallest hashes, so many that they fill its half. Whatever came before or comes after, each
-session of a class that ever left the recent part is as likely to be among them as any other, as in Vitter's reservoir
-(1985); but the choice depends on nothing except which sessions there are: not on the order or the batches in which they
-left, nor on how often it was made. The bottom k of two parts together are the bottom k of their bottom k, so that what
-is not among the smallest can be let go of for good.
+Bottom-k sampling by a hash of the sample's key (Cohen & Kaplan 2007, "Summarizing data using bottom-k sketches"): of
+each class, the k samples with the smallest hashes. Whatever came before or comes after, each of the n samples of a
+class that ever left the recent part is among them with probability k/n, as in Vitter's reservoir (1985); but the choice
+depends on nothing except which samples there are: not on the order or the batches in which they left, nor on how often
+it was made. The bottom k of two parts together are the bottom k of their bottom k, so that what is not among the
+smallest can be let go of for good. A half that its class cannot fill yet is lent to the other class.
 
-Without sessions, each sample is its own, and of n samples of a class exactly k are taken, each with probability k/n.
-With sessions, one counts with all of its samples or not at all, for the class of one of them that is drawn by hash.
-A half that its class cannot fill yet is lent to the other class. Of a session that goes on long after its beginning was
-let go of, the rest is drawn as a session of its own.
+By session (for models that are trained on sequences) the hash is that of the session, which is taken with all of its
+samples or not at all, and each as likely as any other; then classes are not balanced, because a session has no class.
 """
 
 from __future__ import annotations
@@ -27,8 +25,7 @@ from streamtrain.types import F32, F64, U64, Bools
 
 I64 = NDArray[np.int64]
 
-NO_LIMITS: Final = (1 << 64, 1 << 64)
-"""Nothing was let go of."""
+_NO_LIMIT: Final = 1 << 64
 _SALT: Final = np.uint64(int.from_bytes(hashlib.blake2b(b"reservoir", digest_size=8).digest(), "little"))
 _SPARE: Final = (
     2  # a half as many again are held, so that sessions can be left out and a whole reservoir still be chosen
@@ -65,7 +62,12 @@ def size_of(window: int, share: float) -> int:
     return int(window * share)
 
 
-def choose(pool: Pool, beside: Pool, size: int, limits: tuple[int, int] = NO_LIMITS) -> Choice:
+def no_limits(by_session: bool) -> tuple[int, ...]:
+    """Return the limits where nothing was let go of: one for each class, by session one."""
+    return (_NO_LIMIT,) if by_session else (_NO_LIMIT, _NO_LIMIT)
+
+
+def choose(pool: Pool, size: int, limits: tuple[int, ...] = no_limits(False)) -> Choice:
     """Choose a reservoir.
 
     Parameters
@@ -73,99 +75,108 @@ def choose(pool: Pool, beside: Pool, size: int, limits: tuple[int, int] = NO_LIM
     pool : Pool
         Samples that are not recent. Of those that left the store, the ones that `hold` kept are enough. Sessions may be
         left out, by a hash of their own.
-    beside : Pool
-        Other samples at hand, which are not to choose from, but may belong to the same sessions.
     size : int
         At most so many samples.
-    limits : (int, int)
-        The least hash of each class that was ever let go of; from there on sessions may be missing.
+    limits : tuple of int
+        The least hash of each class that was ever let go of, from where on samples may be missing; one limit alone
+        means that whole sessions are chosen.
 
     Returns
     -------
     Choice
     """
-    sessions = _Sessions(pool, beside, size)
+    units = _Units(pool, size, by_session=len(limits) == 1)
     rows = np.zeros(len(pool.groups), np.bool_)
     weights = np.ones(len(pool.groups))
-    taken = [sessions.of_class(label, limits[label]) for label in (0, 1)]
-    sizes = [int(sessions.sizes[order].sum()) for order in taken]
-    halves = (size // 2, size - size // 2)
-    for label, order in enumerate(taken):
-        room = min(sizes[label], max(halves[label], size - sizes[1 - label]))
-        n_taken = int(np.searchsorted(np.cumsum(sessions.sizes[order]), room, side="right"))
-        least_left = int(sessions.hashes[order[n_taken]]) if n_taken < len(order) else limits[label]
-        of_these = sessions.rows_of(order[:n_taken])
+    orders = [units.below(label, limit) for label, limit in enumerate(limits)]
+    sizes = [int(units.sizes[order].sum()) for order in orders]
+    for label, (order, limit) in enumerate(zip(orders, limits, strict=True)):
+        # The second of two halves is the larger one of an odd size.
+        half = (size + label) // len(limits)
+        room = min(sizes[label], max(half, size - (sum(sizes) - sizes[label])))
+        n_taken = int(np.searchsorted(np.cumsum(units.sizes[order]), room, side="right"))
+        least_left = int(units.hashes[order[n_taken]]) if n_taken < len(order) else limit
+        of_these = units.rows_of(order[:n_taken])
         rows |= of_these
         weights[of_these] = 2.0**64 / max(least_left, 1)
     return Choice(rows, weights)
 
 
-def hold(pool: Pool, beside: Pool, size: int, limits: tuple[int, int]) -> tuple[Bools, tuple[int, int]]:
+def tempered(weights: F64) -> F32:
+    """Weigh the samples of a reservoir: by the square root of what would undo the balancing of classes.
+
+    As they are, the weights of `choose` would give each class its true share again: probabilities stay right, but of a
+    class that has nearly died out hardly anything is left to learn from. Without any, the model takes the rare class
+    for commoner than it is. Between the two (measured by `bench/reservoir.py`), the log loss of what comes next hardly
+    rises, and the rare class is not forgotten.
+
+    Parameters
+    ----------
+    weights : float64, (N,)
+        Of those that were chosen.
+
+    Returns
+    -------
+    float32, (N,)
+        Of mean 1.
+    """
+    roots = np.sqrt(weights)
+    return np.asarray(roots / max(float(roots.mean()), 1e-300) if len(roots) else roots, np.float32)
+
+
+def hold(pool: Pool, size: int, limits: tuple[int, ...]) -> tuple[Bools, tuple[int, ...]]:
     """Find what must be kept of samples that leave, so that `choose` goes on as if nothing had been let go of.
 
     Parameters
     ----------
     pool : Pool
         What was kept before, and the samples that leave now.
-    beside, size, limits
+    size, limits
         As for `choose`.
 
     Returns
     -------
     rows : bool, (N,)
-        Of each class, the samples of the smallest hashes: half as many again as the reservoir, and a session more,
-        which tells how far they reach.
-    limits : (int, int)
+        Of each class, the samples of the smallest hashes: half as many again as the reservoir, and one more, which
+        tells how far they reach.
+    limits : tuple of int
         From now on.
     """
-    sessions = _Sessions(pool, beside, size)
+    units = _Units(pool, size, by_session=len(limits) == 1)
     rows = np.zeros(len(pool.groups), np.bool_)
-    new = list(limits)
-    for label in (0, 1):
-        order = sessions.of_class(label, limits[label])
-        before = np.cumsum(sessions.sizes[order]) - sessions.sizes[order]
+    reached = []
+    for label, limit in enumerate(limits):
+        order = units.below(label, limit)
+        before = np.cumsum(units.sizes[order]) - units.sizes[order]
         n_kept = int(np.searchsorted(before, size + size // _SPARE, side="right")) if size else 0
-        rows |= sessions.rows_of(order[:n_kept])
-        if n_kept < len(order):
-            new[label] = min(new[label], int(sessions.hashes[order[n_kept]]))
-    return rows, (new[0], new[1])
+        rows |= units.rows_of(order[:n_kept])
+        reached.append(min(limit, int(units.hashes[order[n_kept]])) if n_kept < len(order) else limit)
+    return rows, tuple(reached)
 
 
-class _Sessions:
-    """The sessions of a pool, with the hash, the class and the number of samples of each."""
+class _Units:
+    """What is chosen or not as one, samples or sessions: hash, class and number of samples of each."""
 
-    def __init__(self, pool: Pool, beside: Pool, size: int) -> None:
-        if np.array_equal(pool.groups, pool.keys):  # each sample is its own session
-            groups, self._of_row = pool.groups, np.arange(len(pool.groups))
-            self.sizes = np.ones(len(groups), np.int64)
-            labels = pool.labels
+    def __init__(self, pool: Pool, size: int, by_session: bool) -> None:
+        if by_session:
+            units, self._of_row, self.sizes = np.unique(pool.groups, return_inverse=True, return_counts=True)
+            self._classes = np.zeros(len(units), np.int64)
         else:
-            groups, self._of_row, self.sizes = np.unique(pool.groups, return_inverse=True, return_counts=True)
-            labels = self._drawn_labels(groups, pool, beside)
-        self.hashes = mix(mix(groups) ^ _SALT)
-        self._classes = labels >= 0.5
+            units, self._of_row = pool.keys, np.arange(len(pool.keys))
+            self.sizes = np.ones(len(units), np.int64)
+            self._classes = (pool.labels >= 0.5).astype(np.int64)
+        self.hashes = mix(mix(units) ^ _SALT)
         self._fits = self.sizes <= max(1, size // _PARTS)
 
-    def _drawn_labels(self, groups: U64, pool: Pool, beside: Pool) -> F32:
-        """Take for each session the label of its sample with the smallest hash of all that are at hand."""
-        at = np.minimum(np.searchsorted(groups, beside.groups), max(0, len(groups) - 1))
-        same = groups[at] == beside.groups if len(groups) else np.zeros(len(beside.groups), np.bool_)
-        sessions = np.concatenate((self._of_row, at[same]))
-        keys = np.concatenate((pool.keys, beside.keys[same]))
-        labels = np.concatenate((pool.labels, beside.labels[same]))
-        order = np.lexsort((mix(keys ^ _SALT), sessions))
-        first = np.searchsorted(sessions[order], np.arange(len(groups)))
-        return labels[order[first]]
-
-    def of_class(self, label: int, limit: int) -> I64:
-        """List the sessions of a class below a limit, the smallest hash first."""
-        found = np.flatnonzero(self._fits & (self._classes == bool(label)))
-        if limit < 1 << 64:
+    def below(self, label: int, limit: int) -> I64:
+        """List the units of a class below a limit, the smallest hash first."""
+        found = np.flatnonzero(self._fits & (self._classes == label))
+        if limit < _NO_LIMIT:
             found = found[self.hashes[found] < np.uint64(limit)]
         return found[np.argsort(self.hashes[found], kind="stable")]
 
-    def rows_of(self, sessions: I64) -> Bools:
-        """Tell which samples belong to some of the sessions."""
+    def rows_of(self, units: I64) -> Bools:
+        """Tell which samples belong to some of the units."""
         chosen = np.zeros(len(self.hashes), np.bool_)
-        chosen[sessions] = True
+        chosen[units] = True
         return chosen[self._of_row]

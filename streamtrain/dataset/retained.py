@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from streamtrain.dataset import chunks
 from streamtrain.dataset.chunks import Chunk
-from streamtrain.dataset.reservoir import NO_LIMITS, Pool, hold
+from streamtrain.dataset.reservoir import Pool, hold
 from streamtrain.dataset.select import concatenate, select
 from streamtrain.types import Bools
 
@@ -33,32 +33,34 @@ class Retained:
     ----------
     chunk : Chunk or None
         None where nothing is kept.
-    limits : (int, int)
+    limits : tuple of int
         As `reservoir.choose` takes them.
     """
 
     chunk: Chunk | None
-    limits: tuple[int, int]
+    limits: tuple[int, ...]
 
 
-def read(db: sqlite3.Connection, schema: int) -> Retained:
+def read(db: sqlite3.Connection, schema: int, fresh: tuple[int, ...]) -> Retained:
     """List what is kept of a schema.
 
     Parameters
     ----------
     db : sqlite3.Connection
     schema : int
+    fresh : tuple of int
+        The limits of a reservoir that has let go of nothing. What was kept for one of another kind is of no use.
 
     Returns
     -------
     Retained
     """
     row = db.execute("SELECT limits FROM reservoirs WHERE schema = ?", (schema,)).fetchone()
-    if row is None:
-        return Retained(None, NO_LIMITS)
-    first, second = json.loads(row[0])
+    limits = fresh if row is None else tuple(map(int, json.loads(row[0])))
+    if row is None or len(limits) != len(fresh):
+        return Retained(None, fresh)
     held = chunks.listed(db, -schema)
-    return Retained(held[0] if held else None, (int(first), int(second)))
+    return Retained(held[0] if held else None, limits)
 
 
 def origins(db: sqlite3.Connection, schema: int) -> list[int]:
@@ -71,8 +73,8 @@ def take_in(
     db: sqlite3.Connection,
     schema: int,
     size: int,
+    fresh: tuple[int, ...],
     leaving: Sequence[tuple[Chunk, Bools]],
-    held: Sequence[Chunk],
 ) -> None:
     """Keep of samples that leave what a reservoir needs, and let go of what it needs no longer.
 
@@ -83,24 +85,20 @@ def take_in(
     schema : int
     size : int
         Of the reservoir; 0 keeps nothing.
+    fresh : tuple of int
+        As for `read`.
     leaving : sequence of (Chunk, mask)
-    held : sequence of Chunk
-        All of the schema.
     """
     if not size:
         _clear(db, schema)
         db.execute("DELETE FROM reservoirs WHERE schema = ?", (schema,))
         return
-    former = read(db, schema)
-    going = {chunk.id: mask for chunk, mask in leaving}
+    former = read(db, schema, fresh)
     leave = [(chunk, np.flatnonzero(mask)) for chunk, mask in leaving]
     if former.chunk is not None:
         leave.insert(0, (former.chunk, np.arange(former.chunk.n)))
     pools = [rows_of(chunks.candidates(db, chunk), rows) for chunk, rows in leave]
-    beside = [
-        rows_of(chunks.candidates(db, chunk), ~going.get(chunk.id, np.zeros(chunk.n, np.bool_))) for chunk in held
-    ]
-    chosen, limits = hold(together(pools), together(beside), size, former.limits)
+    chosen, limits = hold(together(pools), size, former.limits)
     kept, came_from = [], []
     for (chunk, rows), stays in zip(
         leave, np.split(chosen, np.cumsum([len(rows) for _, rows in leave])[:-1]), strict=True

@@ -23,7 +23,7 @@ from streamtrain.dataset.chunks import Chunk
 from streamtrain.dataset.counts import Counts, add_up, count
 from streamtrain.dataset.errors import StoreDamagedError, StoreError
 from streamtrain.dataset.keys import KeyIndex
-from streamtrain.dataset.reservoir import Pool
+from streamtrain.dataset.reservoir import Pool, no_limits
 from streamtrain.dataset.retained import Retained
 from streamtrain.dataset.select import select
 from streamtrain.dataset.tables import connect, failure, lock
@@ -44,6 +44,8 @@ class Store:
         Hold at most about twice as many, the newest. Without it, everything until `prune`.
     reservoir : int
         Of those that are dropped, keep what a reservoir of so many samples needs (see `streamtrain.dataset.reservoir`).
+    by_session : bool
+        It is one of whole sessions.
     readonly : bool
         Look on while another process writes. Figures are as of opening or `refresh`; what writes raises StoreError.
     max_quarantined : int
@@ -69,13 +71,14 @@ class Store:
         *,
         max_samples: int | None = None,
         reservoir: int = 0,
+        by_session: bool = False,
         readonly: bool = False,
         max_quarantined: int = 10_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self._max_samples = max_samples
-        self._reservoir = reservoir
+        self._reservoir, self._fresh = reservoir, no_limits(by_session)
         self._max_quarantined = max_quarantined
         self._clock = clock
         self._readonly = readonly
@@ -301,10 +304,10 @@ class Store:
         with self._guard, self._reading("read sessions and labels"):
             return chunks.candidates(self._db, chunk)
 
-    def retained(self) -> Retained:
-        """List what is kept of samples that were dropped."""
+    def retained(self, by_session: bool = False) -> Retained:
+        """List what is kept of samples that were dropped, for a reservoir of samples or of sessions."""
         with self._guard, self._reading("read the reservoir"):
-            return retained.read(self._db, self._schema)
+            return retained.read(self._db, self._schema, no_limits(by_session))
 
     def get(self, key: str, default: object = None) -> object:
         """Look up a fact, such as the state of the cycle.
@@ -356,12 +359,12 @@ class Store:
                 self._db.execute("PRAGMA synchronous = NORMAL")
 
     def _index_keys(self) -> None:
-        held = retained.read(self._db, self._schema).chunk
+        held = retained.read(self._db, self._schema, self._fresh).chunk
         kept = () if held is None else (held.keys,)
         self._index = KeyIndex([*(chunk.keys for chunk in self._chunks), *kept])
 
     def _let_go(self, leaving: Sequence[tuple[Chunk, Bools]]) -> None:
-        retained.take_in(self._db, self._schema, self._reservoir, leaving, self._chunks)
+        retained.take_in(self._db, self._schema, self._reservoir, self._fresh, leaving)
 
     def _moved(self, merged: int, parts: Sequence[int]) -> None:
         retained.move(self._db, self._schema, merged, parts)

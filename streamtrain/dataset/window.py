@@ -27,9 +27,8 @@ class Window:
     samples : Samples
         Sorted by timestamp; ties in the order of reading, within the reservoir by their keys.
     factors : float32, (R,)
-        For the first R of them, which are the reservoir: none of them is newer than any of the others. What undoes the
-        balancing of classes: each stands for the samples of its class that it was drawn from (Horvitz & Thompson 1952),
-        scaled to a mean of 1.
+        For the first R of them, which are the reservoir: none of them is newer than any of the others. Their weights
+        are multiplied by these (`reservoir.tempered`), which undo half of the balancing of classes.
     """
 
     samples: Samples
@@ -55,6 +54,7 @@ def take(
     share: float = 0.0,
     max_age_s: float | None = None,
     now: float | None = None,
+    by_session: bool = False,
     eligible: Callable[[U64], Bools] = lambda groups: np.ones(len(groups), np.bool_),
 ) -> Window:
     """Take the window out of the store, with a reservoir.
@@ -73,6 +73,8 @@ def take(
         Of the reservoir, in 0..1.
     max_age_s, now : float, optional
         As for `load`.
+    by_session : bool
+        The reservoir is one of whole sessions, each as likely as any other, whatever their labels.
     eligible : callable
         Which sessions, by `Samples.groups`, may be in the reservoir; to be told by a hash.
 
@@ -88,7 +90,7 @@ def take(
     oldest = _oldest(max_age_s, now)
     size = reservoir.size_of(count, share)
     with store.snapshot():
-        listed, kept = store.chunks(), store.retained()
+        listed, kept = store.chunks(), store.retained(by_session)
         held = () if kept.chunk is None else (kept.chunk,)
         if not size or sum(chunk.n for chunk in (*listed, *held)) <= count:
             return Window(_newest(store, listed, count, oldest))
@@ -96,17 +98,16 @@ def take(
         sources = [*((chunk, np.zeros(chunk.n, np.bool_)) for chunk in held), *zip(listed, recent, strict=True)]
         pools = [store.candidates(chunk) for chunk, _ in sources]
         older = [np.flatnonzero(~mask & eligible(pool.groups)) for (_, mask), pool in zip(sources, pools, strict=True)]
-        beside = [np.flatnonzero(mask) for _, mask in sources]
-        choice = reservoir.choose(_rows(pools, older), _rows(pools, beside), size, kept.limits)
+        choice = reservoir.choose(_rows(pools, older), size, kept.limits)
         edges = np.cumsum([len(rows) for rows in older])[:-1]
         chosen = [rows[mask] for rows, mask in zip(older, np.split(choice.rows, edges), strict=True)]
         drawn = _gathered(store, [chunk for chunk, _ in sources], chosen)
         order = np.lexsort((drawn.keys, drawn.timestamps))
         order = order[drawn.timestamps[order] >= oldest]
         weights = choice.weights[choice.rows][order]
-        factors = weights if not len(order) else weights / weights.mean()
+        factors = reservoir.tempered(weights) if len(order) else np.empty(0, np.float32)
         newest = _newest(store, listed, count - size, oldest, select(drawn, order))
-        return Window(newest, factors.astype(np.float32))
+        return Window(newest, factors)
 
 
 def load(store: Store, count: int, max_age_s: float | None = None, now: float | None = None) -> Samples:

@@ -6,6 +6,7 @@
       current -> versions/v1763838000    replaced by one rename; readers follow it, nothing else
       versions/v1763838000/              complete and sealed before it gets this name; never changed
       receipts.jsonl                     what happened and why
+      refused.json                       what the reports of the last refused candidates show
       pins.json                          versions that retention leaves alone
       banned.json                        weights that were rolled back for being worse, and are published no more
       .staging/                          candidates before the verdict, and versions on their way out

@@ -7,7 +7,7 @@ several lengths compete, and what came after a change that was noticed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,10 +57,13 @@ def parts(first_places: NDArray[np.int64], timestamps: F64, since: float | None)
     Returns
     -------
     list of Part
-        Those with rows enough. After a change: of what came after it, from the current weights and from scratch.
+        Those with rows enough; where it costs little, the longer ones from scratch too. After a change: of what came
+        after it, from the current weights and from scratch.
     """
     n = len(first_places)
     chosen = [Part(f"recent-1/{share}", n - n // share) for share in SHARES if n // share >= MIN_ROWS]
+    if n <= MANY:
+        chosen += [replace(part, fresh=True, bold=True) for part in chosen[:2]]
     if since is None:
         return chosen
     first = int(np.searchsorted(first_places, np.searchsorted(timestamps, since)))

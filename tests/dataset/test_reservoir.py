@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sample_maker import make
 
 from streamtrain.dataset import reservoir
-from streamtrain.dataset.reservoir import NO_LIMITS, Pool, choose, hold
+from streamtrain.dataset.reservoir import Pool, choose, hold, no_limits
 from streamtrain.dataset.retained import rows_of, together
 from streamtrain.dataset.select import concatenate, select
 from streamtrain.dataset.split import in_fraction
@@ -18,7 +18,8 @@ from streamtrain.dataset.window import load, take
 from streamtrain.reading import Batch, Source
 from streamtrain.types import InputRange, Samples
 
-NOBODY = Pool(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.float32))
+NOTHING = Pool(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.float32))
+SAMPLES, SESSIONS = no_limits(False), no_limits(True)
 
 
 def keys(n, seed):
@@ -41,7 +42,7 @@ def test_each_sample_of_a_class_is_in_it_with_probability_k_over_n():
     counts = np.zeros(90)
     for seed in range(n_draws):
         pool = single(90, 60, seed)
-        rows = choose(pool, NOBODY, 20).rows
+        rows = choose(pool, 20).rows
         assert (rows[:60].sum(), rows[60:].sum()) == (10, 10)
         counts += rows
     for part, share in ((counts[:60], 1 / 6), (counts[60:], 1 / 3)):
@@ -55,7 +56,7 @@ def test_each_sample_of_a_class_is_in_it_with_probability_k_over_n():
 def test_pairs_are_chosen_as_if_drawn_without_replacement():
     n_draws, together_ = 4000, 0
     for seed in range(n_draws):
-        rows = choose(single(12, 12, seed), NOBODY, 6).rows
+        rows = choose(single(12, 12, seed), 6).rows
         together_ += rows[0] and rows[11]
     expected = 6 / 12 * 5 / 11
     assert abs(together_ / n_draws - expected) < 4.5 * np.sqrt(expected * (1 - expected) / n_draws)
@@ -67,7 +68,7 @@ def test_sessions_of_one_size_are_equally_likely_and_whole():
         groups = np.repeat(keys(40, seed), 5)
         labels = np.tile([1, 0, 1, 1, 0], 40).astype(np.float32)
         pool = Pool(groups, keys(200, seed + 10**6), labels)
-        rows = choose(pool, NOBODY, 60).rows.reshape(40, 5)
+        rows = choose(pool, 60, SESSIONS).rows.reshape(40, 5)
         assert (rows.all(axis=1) == rows.any(axis=1)).all()
         assert rows.sum() in (55, 60)
         counts += rows[:, 0]
@@ -76,9 +77,9 @@ def test_sessions_of_one_size_are_equally_likely_and_whole():
 
 def test_a_half_that_its_class_can_t_fill_is_lent():
     pool = single(1000, 3, 1)
-    rows = choose(pool, NOBODY, 100).rows
+    rows = choose(pool, 100).rows
     assert (rows[:3].sum(), rows.sum()) == (3, 100)
-    assert choose(single(50, 20, 1), NOBODY, 100).rows.all()
+    assert choose(single(50, 20, 1), 100).rows.all()
 
 
 def test_weights_give_unbiased_counts_of_what_left():
@@ -87,7 +88,7 @@ def test_weights_give_unbiased_counts_of_what_left():
     whole, part, other = [], [], []
     for seed in range(n_draws):
         pool = single(500, 400, seed)
-        choice = choose(pool, NOBODY, 60)
+        choice = choose(pool, 60)
         weights = np.where(choice.rows, choice.weights, 0.0)
         whole.append(weights[:400].sum())
         part.append(weights[:50].sum())
@@ -102,12 +103,11 @@ def parts_of(pool, edges):
     return [rows_of(pool, rows) for rows in np.split(np.arange(len(pool.keys)), edges)]
 
 
-def kept_in_parts(parts, size, beside=None):
-    kept, limits = NOBODY, NO_LIMITS
-    for number, part in enumerate(parts):
+def kept_in_parts(parts, size, limits):
+    kept = NOTHING
+    for part in parts:
         pool = together([kept, part])
-        rest = together([NOBODY, *parts[number + 1 :]])
-        rows, limits = hold(pool, rest, size, limits)
+        rows, limits = hold(pool, size, limits)
         kept = rows_of(pool, rows)
     return kept, limits
 
@@ -118,13 +118,11 @@ def test_it_does_not_depend_on_the_batches_in_which_samples_leave(seed, size, ed
     rng = np.random.default_rng(seed)
     pool = single(300, int(rng.integers(0, 301)), seed)
     pool = pool._replace(labels=rng.permutation(pool.labels))
-    if in_sessions:
-        size += 60  # a quarter of it holds any of these sessions
-        pool = pool._replace(groups=np.sort(rng.choice(keys(60, seed), 300)))
-        # Sessions leave as a whole: what is left of one whose beginning was let go of is another.
-        edges = [int(np.searchsorted(pool.groups, pool.groups[edge])) if edge < 300 else 300 for edge in edges]
-    kept, limits = kept_in_parts(parts_of(pool, sorted(edges)), size)
-    at_once, later = choose(pool, NOBODY, size), choose(kept, NOBODY, size, limits)
+    pool = pool._replace(groups=rng.choice(keys(60, seed), 300))
+    fresh = SESSIONS if in_sessions else SAMPLES
+    size += 60 * in_sessions  # so that a quarter of it holds any of these sessions
+    kept, limits = kept_in_parts(parts_of(pool, sorted(edges)), size, fresh)
+    at_once, later = choose(pool, size, fresh), choose(kept, size, limits)
     assert set(pool.keys[at_once.rows]) == set(kept.keys[later.rows])
     expected = dict(zip(pool.keys, at_once.weights, strict=True))
     assert all(
@@ -136,17 +134,17 @@ def test_it_does_not_depend_on_the_batches_in_which_samples_leave(seed, size, ed
 def test_a_very_long_session_is_left_out_and_nothing_else_with_it():
     pool = single(200, 100, 3)
     long = Pool(np.full(50, 7, np.uint64), keys(50, 9), np.ones(50, np.float32))
-    rows = choose(together([long, pool]), NOBODY, 100).rows
+    rows = choose(together([long, pool]), 100, SESSIONS).rows
     assert not rows[:50].any()
     assert rows.sum() == 100
 
 
 def test_a_larger_one_later_draws_only_from_what_was_never_let_go_of():
     pool = single(1000, 500, 5)
-    rows, limits = hold(pool, NOBODY, 10, NO_LIMITS)
+    rows, limits = hold(pool, 10, SAMPLES)
     more = single(1000, 500, 6)
     later = together([rows_of(pool, rows), more])
-    choice = choose(later, NOBODY, 400, limits)
+    choice = choose(later, 400, limits)
     n_first = int(rows.sum())
     # The limit lets in about 16 of 500: of either class, from the former and from the later as many.
     assert 2 <= choice.rows[:n_first].sum() <= n_first
@@ -206,9 +204,10 @@ def test_all_is_the_window_until_it_is_full(tmp_path):
 
 @pytest.mark.parametrize("in_sessions", [False, True])
 def test_the_window_is_the_newest_and_half_and_half_of_the_others(tmp_path, in_sessions):
-    samples = stream(12_000, in_sessions=in_sessions)
-    path = filled(tmp_path / "a.db", samples, [700], max_samples=1000, reservoir=200)
-    window = taken(path, 1000, 0.2)
+    samples = stream(12_000, in_sessions=True)
+    by = {"by_session": in_sessions}
+    path = filled(tmp_path / "a.db", samples, [700], max_samples=1000, reservoir=200, **by)
+    window = taken(path, 1000, 0.2, **by)
     order = np.argsort(samples.timestamps, kind="stable")
     old, recent = (
         select(window.weighted(), slice(window.n_reservoir)),
@@ -221,10 +220,11 @@ def test_the_window_is_the_newest_and_half_and_half_of_the_others(tmp_path, in_s
     assert old.weights.mean() == pytest.approx(1.0, rel=1e-5)
     if not in_sessions:
         assert (window.n_reservoir, int((old.labels == 0).sum())) == (200, 100)
-        # The weights undo the balancing: 5 % of what left has label 0.
-        assert 0.03 < old.weights[old.labels == 0].sum() / old.weights.sum() < 0.07
+        # 5 % of what left has label 0: by the roots of the weights that would undo the balancing, 18.7 %.
+        assert 0.16 < old.weights[old.labels == 0].sum() / old.weights.sum() < 0.21
     else:
-        assert 180 <= window.n_reservoir <= 200
+        assert 196 <= window.n_reservoir <= 200
+        assert (old.weights == 1).all()
         _, counts = np.unique(old.groups, return_counts=True)
         assert (counts == 4).mean() > 0.97  # but those at the edge of what is recent
     expected = {key: row for row, key in enumerate(samples.keys.tolist())}
@@ -235,10 +235,11 @@ def test_the_window_is_the_newest_and_half_and_half_of_the_others(tmp_path, in_s
 
 @pytest.mark.parametrize("in_sessions", [False, True])
 def test_it_is_the_same_for_any_batches_and_without_dropping_anything(tmp_path, in_sessions):
-    samples = stream(6000, seed=3, rare=0.02, in_sessions=in_sessions)
-    options = {"max_samples": 500, "reservoir": 100}
+    samples = stream(6000, seed=3, rare=0.02, in_sessions=True)
+    by = {"by_session": in_sessions}
+    options = {"max_samples": 500, "reservoir": 100, **by}
     windows = [
-        taken(filled(tmp_path / f"{number}.db", samples, sizes, **given), 500, 0.2)
+        taken(filled(tmp_path / f"{number}.db", samples, sizes, **given), 500, 0.2, **by)
         for number, (sizes, given) in enumerate(
             [([97], options), ([1, 400, 13], options), ([2500], options), ([300], {}), ([6000], {})]
         )
@@ -318,6 +319,21 @@ def test_what_is_too_old_is_left_out(tmp_path):
         take(store, 1000, 0.2, max_age_s=1.0)
 
 
+def test_of_another_kind_it_begins_anew(tmp_path):
+    samples = stream(6000, seed=11, in_sessions=True)
+    path = filled(tmp_path / "a.db", select(samples, slice(3000)), [500], max_samples=500, reservoir=100)
+    with Store(path, "digest", readonly=True) as store:
+        held = np.concatenate([chunk.keys for chunk in store.chunks()])
+    assert not np.isin(taken(path, 500, 0.2).samples.keys, held).all()
+    assert np.isin(taken(path, 500, 0.2, by_session=True).samples.keys, held).all()
+    with Store(path, "digest", max_samples=500, reservoir=100, by_session=True) as store:
+        for start in range(3000, 6000, 500):
+            store.commit(Batch(select(samples, slice(start, start + 500))))
+        window = take(store, 500, 0.2, by_session=True)
+        assert 96 <= window.n_reservoir <= 100
+        assert window.samples.timestamps.min() > 2000
+
+
 def test_switched_off_it_is_let_go_of_with_its_ranges(tmp_path):
     samples = stream(6000, seed=8)
     path = filled(tmp_path / "a.db", select(samples, slice(4000)), [500], max_samples=500, reservoir=100)
@@ -325,7 +341,7 @@ def test_switched_off_it_is_let_go_of_with_its_ranges(tmp_path):
     with Store(path, "digest", max_samples=500) as store:
         store.commit(Batch(select(samples, slice(4000, 6000))))
         assert store.retained().chunk is None
-        assert store.retained().limits == NO_LIMITS
+        assert store.retained().limits == SAMPLES
         assert all(one.end > 3000 for one in store.input_ranges())
 
 

@@ -39,7 +39,7 @@ def test_sessions_stay_whole() -> None:
     alone, whole = plain_answers(x, y, np.ones(1000), None, 1000), plain_answers(x, y, np.ones(1000), groups, 1000)
     assert alone is not None
     assert whole is not None
-    assert auc(y, alone) > 0.95
+    assert auc(y, alone) > 0.9
     assert auc(y, whole) < 0.65
 
 
