@@ -26,7 +26,7 @@ _FEW, _STEP_OF_FEW = 2 * TOO_FEW, 100
 
 def once(data: Outcomes, seed: int) -> F64:
     """Train and publish once, on the rows before the holdout; the holdout's answers."""
-    with _service(data, seed) as service:
+    with Service(data, seed) as service:
         service.read(data.records[: data.n_train])
         decision = service.cycle.learn()
         if decision.outcome != "published":
@@ -40,7 +40,7 @@ def daemon(data: Outcomes, seed: int) -> F64:
     Before the first version the answer is the rate of label 1 so far.
     """
     step, answers = _step(len(data.y)), np.empty(len(data.y))
-    with _service(data, seed) as service:
+    with Service(data, seed) as service:
         for start in range(0, len(data.y), step):
             rows = slice(start, start + step)
             if service.cycle.registry.current() is None:
@@ -58,13 +58,13 @@ def _step(n_rows: int) -> int:
 
 
 @dataclass
-class _service:  # noqa: N801 - reads as what it is where it is entered
+class Service:
     """One router's state in a folder that goes with it; the time is that of the last line read."""
 
     data: Outcomes
     seed: int
 
-    def __enter__(self) -> _service:
+    def __enter__(self) -> Service:
         self._temporary = TemporaryDirectory(prefix="bench-learning-")
         folder = Path(self._temporary.name)
         (folder / "logs").mkdir()
