@@ -77,7 +77,7 @@ def test_what_serves_is_right_again_soon(turned, caplog):
         *("fine-tuned-recent-1/2", "fine-tuned-recent-1/4", "fine-tuned-recent-1/8"),
         *("fine-tuned-since", "scratch-since", "scratch-calm-since"),
     }
-    assert turned.cycle.registry.manifest(published["version"])["config"]["judged_since"] == change["time_s"]
+    assert turned.cycle.registry.manifest(published["version"])["lineage"]["judged_since"] == change["time_s"]
     assert turned.accuracy(flipped=True) > 0.9
     fact = turned.cycle.store.get("prequential")
     assert not fact["state"]["change"]["open"]
