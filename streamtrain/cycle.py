@@ -11,46 +11,32 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
-from streamtrain.aftermath import SINCE, after, worse_since
-from streamtrain.answers import answers
+from streamtrain.aftermath import SINCE
 from streamtrain.config import Config
 from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
-from streamtrain.dataset.exploration import Exploration, with_one_route
 from streamtrain.dataset.store import Store
 from streamtrain.exam import Exam, unread
 from streamtrain.ingest.golden import GoldenError
 from streamtrain.ingest.ingestor import IngestReport
-from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
-from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
-from streamtrain.judge.gate import judge, ready
-from streamtrain.judge.metrics import log_losses, report
-from streamtrain.judge.promise import Promise
-from streamtrain.judge.reliability import DEFINITION, reliability
+from streamtrain.intake import LAST_LEARNED, Cut, Intake
+from streamtrain.judging import Judging
 from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.making import lineage_of, make_candidate
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
-from streamtrain.portrait import epochs_of, portrait, refused
+from streamtrain.portrait import epochs_of, refused
 from streamtrain.prequential import Prequential
 from streamtrain.publish.artifact import Champion, build, load_candidate
 from streamtrain.publish.refusals import keep_refused
 from streamtrain.publish.registry import PublishError, VersionError
-from streamtrain.router.load import load as load_served
-from streamtrain.router.scorer import Model
-from streamtrain.threshold import advice, chosen, threshold_for
+from streamtrain.threshold import advice
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.meter import Meter
-from streamtrain.types import (
-    F64,
-    Decision,
-    EpochMetrics,
-    Rule,
-)
+from streamtrain.types import Candidate, Decision, EpochMetrics, Rule
 
 _LOG = logging.getLogger(__name__)
 
@@ -118,12 +104,12 @@ class Cycle:
         self._clock = clock
         self._say = on_progress
         self._n_values = 0
-        self._said: set[str] = set()
         outlet = Outlet(config, clock)
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
         self._lessons = Lessons(self.intake)
         self._prequential = Prequential(self.intake, self.registry)
+        self._judging = Judging(self.intake, self.registry)
 
     @property
     def store(self) -> Store:
@@ -208,9 +194,10 @@ class Cycle:
         self._n_values = min(held, self.config.dataset.window) * len(self.config.schema.feature_names)
         self._tell("window")
         self._prequential.observe(should_stop)
-        store, (cut, since) = self.store, self._cut()
+        store, change = self.store, self._prequential.change()
+        cut, since = self._judging.cut(None if change is None else change.time_s)
         splits, ingested = cut.splits, (cut.n_ingested, store)
-        waiting = ready(_counts(splits), self._rules())
+        waiting = self._judging.not_ready(splits)
         if waiting is not None:
             self.registry.refuse(waiting, details={"window": splits.sizes})
             self._remember(*ingested)
@@ -219,8 +206,7 @@ class Cycle:
         try:
             exam = Exam.prepare(self.config, store, splits.holdout)
         except GoldenError as error:
-            unreadable = unread(error)
-            self.registry.refuse(unreadable, details={"window": splits.sizes})
+            unreadable = self._refuse(unread(error), None, {"window": splits.sizes})
             self._remember(*ingested)
             return unreadable
         self.registry.acquire()
@@ -247,81 +233,51 @@ class Cycle:
         self._tell("judge", best.recipe.name)
         lineage = lineage_of(self.config, cut, champion, _table(ranked)) | {SINCE: since}
         candidate = make_candidate(self.intake, best, lesson.validation, scaling, champion, cut, lineage)
-        staged = self.registry.stage(build(candidate))
         details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
         details |= {"origin": candidate.origin, "won_by": _lead(ranked), SINCE: since}
         details["calibration"] = candidate.calibration
+        staged = self.registry.stage(build(candidate))
         try:
-            banned = self.registry.ban_of(staged)
-            if banned is not None:
-                again = _refused("not_rolled_back", banned)
-                self.registry.refuse(again, staged, details)
-                self._remember(*ingested)
-                return again
-            champion_then = self.registry.current()
-            served = load_served(staged)
-            splits, judged_since = self._turned(served, splits, since)
-            cut, exam = replace(cut, splits=splits), exam.of(splits.holdout)
-            details |= {"window": splits.sizes, SINCE: judged_since}
-            judged = (splits.holdout.labels, answers(served, splits.holdout), splits.holdout.weights)
-            promised = threshold_for(self.config, splits, partial(answers, served))
-            evidence = self._evidence(cut, judged[1], exam, served, promised, judged_since)
-            decision = judge(evidence, self._rules())
-            details |= {"promise": promised, "exploration": self._explored(cut.exploration, evidence)}
-            shown = self._shown(served, cut, evidence)
-            self._tell("publish", decision.outcome)
-            if decision.outcome != "published":
-                about = refused(self._clock(), candidate, decision, epochs_of(candidate.epochs), shown)
-                self.registry.refuse(decision, staged, details)
-                keep_refused(self.registry.models_dir, about)
-                self._remember(*ingested, exam)
-                return decision
-            told = {**(shown or {}), "ece_of": DEFINITION, "reliability": reliability(*judged)}
-            with self._prequential.settled():
-                if self.registry.current() != champion_then:
-                    late = _refused("same_champion", f"{champion_then}, which it was judged against, serves no more")
-                    self.registry.refuse(late, staged, details)
-                    self._remember(*ingested, exam)
-                    return late
-                shadows = self._prequential.protected()
-                version = self.registry.publish(staged, decision, told, details, shadows, router=advice(promised))
+            decision, asked = self._decide(candidate, staged, details, cut, exam, since)
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
-        self._remember(*ingested, exam)
-        return replace(decision, version=version)
+        self._remember(*ingested, asked)
+        return decision
 
-    def _cut(self) -> tuple[Cut, float | None]:
-        """Cut the window; where the world has changed, what judges is what came after it, and since when that is."""
-        cut, change, current = self.intake.cut(), self._prequential.change(), self.registry.current()
-        times = [] if change is None else [change.time_s]
-        validation = cut.splits.validation
-        serving = None if current is None else self._serving(current)
-        given = None if serving is None else answers(serving, validation)
-        if given is not None:
-            worse = worse_since(log_losses(validation.labels.astype(np.float64), given), validation)
-            times += [] if worse is None else [worse]
-        for since in sorted(times, reverse=True):
-            splits = self._after(cut.splits, since)
-            if splits is not None:
-                return replace(cut, splits=splits), since
-        return cut, None
+    def _decide(
+        self,
+        candidate: Candidate,
+        staged: Path,
+        details: Mapping[str, object],
+        cut: Cut,
+        exam: Exam,
+        since: float | None,
+    ) -> tuple[Decision, Exam | None]:
+        """Publish or refuse what is staged; also what was asked of it, or None where it was not judged."""
+        banned = self.registry.ban_of(staged)
+        if banned is not None:
+            return self._refuse(_refused("not_rolled_back", banned), staged, details), None
+        champion_then = self.registry.current()
+        verdict = self._judging.judge(staged, cut, exam, since)
+        decision, details = verdict.decision, {**details, **verdict.details}
+        self._tell("publish", decision.outcome)
+        if decision.outcome != "published":
+            about = refused(self._clock(), candidate, decision, epochs_of(candidate.epochs), verdict.shown)
+            self._refuse(decision, staged, details)
+            keep_refused(self.registry.models_dir, about)
+            return decision, verdict.exam
+        with self._prequential.settled():
+            if self.registry.current() != champion_then:
+                late = _refused("same_champion", f"{champion_then}, which it was judged against, serves no more")
+                return self._refuse(late, staged, details), verdict.exam
+            shadows, router = self._prequential.protected(), advice(verdict.promised)
+            version = self.registry.publish(staged, decision, verdict.shown or {}, details, shadows, router=router)
+        return replace(decision, version=version), verdict.exam
 
-    def _turned(self, served: Model, splits: Splits, since: float | None) -> tuple[Splits, float | None]:
-        """Cut the holdout to when the candidate became the better one, if it visibly did; say since when that is."""
-        validation, current = splits.validation, self.registry.current()
-        serving = None if current is None else self._serving(current)
-        given = None if serving is None else answers(serving, validation)
-        answered = answers(served, validation)
-        if given is None or not np.isfinite(answered).all():
-            return splits, since
-        labels = validation.labels.astype(np.float64)
-        turned = worse_since(log_losses(labels, given) - log_losses(labels, answered), validation)
-        later = None if turned is None else self._after(splits, turned)
-        return (splits, since) if later is None else (replace(splits, holdout=later.holdout), turned)
-
-    def _after(self, splits: Splits, since: float) -> Splits | None:
-        return after(splits, since, self.config.gate.min_holdout, self.config.model.sequence_length)
+    def _refuse(self, decision: Decision, staged: Path | None, details: Mapping[str, object]) -> Decision:
+        self.registry.refuse(decision, staged, details)
+        return decision
 
     def _last_learned(self) -> LastLearned:
         kept = self.store.get(LAST_LEARNED)
@@ -336,22 +292,6 @@ class Cycle:
         if exam is not None:
             exam.remember(self.store)
         self.store.set(LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
-
-    def _rules(self) -> GateRules:
-        trigger, gate = self.config.trigger, self.config.gate
-        return GateRules(
-            min_samples=trigger.min_samples,
-            min_per_class=trigger.min_per_class,
-            min_holdout=gate.min_holdout,
-            min_accuracy=gate.min_accuracy,
-            bound=gate.bound,
-            beat_baseline=gate.beat_baseline,
-            min_auc=gate.min_auc,
-            versus_current=gate.versus_current,
-            confidence=gate.confidence,
-            slice_min_samples=gate.slice_min_samples,
-            max_powerful_rise=gate.max_powerful_rise,
-        )
 
     def _champion(self) -> Champion | None:
         """Return the current version, if training can go on from it: same features, same shape, undamaged.
@@ -374,71 +314,6 @@ class Cycle:
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
-    def _evidence(
-        self,
-        cut: Cut,
-        probabilities: F64,
-        exam: Exam,
-        served: Model,
-        promised: Promise | None,
-        since: float | None,
-    ) -> Evidence:
-        splits = cut.splits
-        weights = np.concatenate((splits.train.weights, splits.validation.weights))
-        labels = np.concatenate((splits.train.labels, splits.validation.labels))
-        times = np.concatenate((splits.train.timestamps, splits.validation.timestamps))
-        counted = weights * (times >= (-np.inf if since is None else since))
-        current = self.registry.current()
-        serving = None if current is None else self._serving(current)
-        evidence = Evidence(
-            labels=splits.holdout.labels,
-            probabilities=probabilities,
-            train_base_rate=float(np.average(labels, weights=counted if counted.any() else weights)),
-            n_train_per_class=class_counts(labels, weights),
-            current=None if serving is None else answers(serving, splits.holdout),
-            weights=splits.holdout.weights,
-            groups=splits.holdout.groups,
-            recent_accuracies=self._recent_accuracies(),
-            current_version=current,
-            features=splits.holdout.features,
-            slices=None if self.config.schema.slice is None else splits.holdout.slices,
-            slice_names=cut.slice_names,
-        )
-        return exam.ask(evidence, served, serving, None if promised is None else promised.threshold)
-
-    def _serving(self, version: str) -> Model | None:
-        """Load the current version; None where it can't answer: damaged, or made for other features."""
-        try:
-            model = load_served(self.registry.path(version))
-        except (PublishError, VersionError, OSError) as error:
-            _LOG.warning("the current version can't be compared with: %s", error)
-            return None
-        return model if model.features == self.config.schema.feature_names else None
-
-    def _explored(self, found: Exploration, evidence: Evidence) -> Exploration:
-        """Say, once, what the log does not tell of requests that were not tried."""
-        if evidence.current is not None and evidence.current_version is not None:
-            current = load_served(self.registry.path(evidence.current_version))
-            found = with_one_route(found, *chosen(current, np.asarray(evidence.current, np.float64)))
-        if found.status not in self._said:
-            self._said.add(found.status)
-            _LOG.log(logging.WARNING if found.warning else logging.INFO, "exploration: %s", found.text)
-        return found
-
-    def _shown(self, served: Model, cut: Cut, evidence: Evidence) -> dict[str, object] | None:
-        """Take what the candidate's report shows from the bytes that were judged; None where an answer is no number."""
-        answered, current = np.asarray(evidence.probabilities, np.float64), evidence.current
-        if not np.isfinite(answered).all():
-            return None
-        now, holdout = None if current is None else np.asarray(current, np.float64), cut.splits.holdout
-        figures = portrait(served, holdout, answered, now, cut.slice_names, self.config.dataset.seed)
-        return report(holdout.labels, answered, holdout.weights).to_json() | {"figures": figures}
-
-    def _recent_accuracies(self) -> tuple[float, ...]:
-        recent = self.registry.receipts.read(20)
-        found = (receipt.get("holdout_accuracy") for receipt in recent)
-        return tuple(float(accuracy) for accuracy in found if isinstance(accuracy, float))
-
     def _on_epoch(self, n_epochs: Mapping[str, int], name: str, metrics: EpochMetrics) -> None:
         detail = f"{name}, epoch {metrics.epoch + 1}, validation loss {metrics.val_loss:.4f}"
         self._tell("train", detail, name, metrics.epoch + 1, n_epochs.get(name, 0))
@@ -455,15 +330,6 @@ def _refused(rule: str, text: str) -> Decision:
     """Decide against a candidate by a rule outside the gate."""
     sentence = text[0].upper() + text[1:]
     return Decision("rejected", None, sentence, rules=(Rule(rule, False, None, None, text),))
-
-
-def _counts(splits: Splits) -> Counts:
-    first, second = (class_counts(part.labels, part.weights) for part in (splits.train, splits.validation))
-    return Counts(
-        train=(first[0] + second[0], first[1] + second[1]),
-        holdout=class_counts(splits.holdout.labels, splits.holdout.weights),
-        holdout_sessions=len(np.unique(splits.holdout.groups)),
-    )
 
 
 def _lead(ranked: list[Challenger]) -> float | None:
