@@ -118,7 +118,7 @@ def test_a_cycle_that_comes_to_no_verdict_is_no_use(folder: Path, monkeypatch: p
     """Killed before it is remembered, the next cycle asks the same samples about the same candidate: one use."""
     with Cycle(load(folder / "streamtrain.yaml")) as cycle:
         cycle.ingest()
-        monkeypatch.setattr(cycle.registry, "publish", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        monkeypatch.setattr(cycle.registry, "publish", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
             cycle.learn()
         assert cycle.store.get(HOLDOUT_USES) is None

@@ -15,7 +15,7 @@ def fingerprints(samples: Samples) -> U64:
     """Hash everything of each sample that training depends on.
 
     Times are left out: what depends on them is the order, and a line without a time has that of its reading, which no
-    log tells again.
+    log tells again. So are slices, which only judge.
 
     Parameters
     ----------
