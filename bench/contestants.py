@@ -116,6 +116,6 @@ SAME_FOR_ALL_SEEDS = {"majority class", "logistic regression", "River: logistic 
 
 
 def n_seeds(who: str, data: Outcomes, wanted: int) -> int:
-    """How many seeds a contestant is worth: one where all are the same, or where one takes a quarter of an hour."""
-    slow = who == "River: ARF-10" and data.x.size > 100_000
+    """How many seeds a contestant is worth: one where all are the same, or where one takes minutes."""
+    slow = who == "River: ARF-10" and data.x.size > 20_000
     return 1 if slow or who in SAME_FOR_ALL_SEEDS else wanted
