@@ -78,7 +78,7 @@ def models(tmp_path_factory):
     text = f"schema: {{features: {features}, slice: task}}\ngate: {{min_accuracy: 0.8, versus_current: 'off'}}\n"
     config = write_config(folder, text)
     with Cycle(load(config)) as cycle:
-        for number, options in enumerate(({}, {}, {"flipped": True})):
+        for number, options in enumerate(({}, {}, {"noise": 4.0})):
             with (folder / "logs" / "a.jsonl").open("ab") as log:
                 log.write(lines(sliced_rows(2000, seed=number, first_id=2000 * number, **options)))
             cycle.ingest()
