@@ -38,6 +38,9 @@ VISIBLY = 2.5
 """Standard errors by which the champion must have done worse: the most of seven, by chance alone in 3 of 100 cuts."""
 HALF_LIFE = 1 / 16
 """Share of the validation rows after which one counts half as much."""
+FIRST_HALF_LIFE = 1 / 4
+"""The same where nothing serves yet. Then nothing tells where in the window the world changed, and the holdout stays
+whole: what was chosen by the last eighth alone might not pass on all of it."""
 
 
 def after(splits: Splits, since: float, min_holdout: int, steps: int) -> Splits | None:
@@ -102,18 +105,19 @@ def worse_since(losses: F64, samples: Samples) -> float | None:
     return since
 
 
-def recency(n_rows: int) -> F32:
-    """Weights by which rows in the order of time choose: half as much every `HALF_LIFE` of them, with a mean of 1.
+def recency(n_rows: int, half_life: float = HALF_LIFE) -> F32:
+    """Weights by which rows in the order of time choose: half as much every `half_life` of them, with a mean of 1.
 
     Parameters
     ----------
     n_rows : int
+    half_life : float
 
     Returns
     -------
     float32, (n_rows,)
     """
-    age = np.arange(n_rows, dtype=np.float64)[::-1] / max(1.0, HALF_LIFE * n_rows)
+    age = np.arange(n_rows, dtype=np.float64)[::-1] / max(1.0, half_life * n_rows)
     weights = np.exp2(-age)
     return (weights / weights.mean()).astype(np.float32) if n_rows else weights.astype(np.float32)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrain.aftermath import recency
+from streamtrain.aftermath import FIRST_HALF_LIFE, HALF_LIFE, recency
 from streamtrain.dataset import scale, sequence
 from streamtrain.intake import Intake, Splits
 from streamtrain.model.fastgrnn import FastGRNN
@@ -82,7 +82,8 @@ class Lessons:
         TeacherError
         """
         train, validation = self._arrays(splits.train, scaling), self._arrays(splits.validation, scaling)
-        validation = replace(validation, weights=validation.weights * recency(len(validation.labels))[:, None])
+        counted = recency(len(validation.labels), FIRST_HALF_LIFE if champion is None else HALF_LIFE)
+        validation = replace(validation, weights=validation.weights * counted[:, None])
         n_samples = len(splits.train.labels) + len(splits.validation.labels)
         training = self._intake.training_config(n_samples)
         if training.enable_distillation:

@@ -86,7 +86,7 @@ class World:
         first, second = (self.model(name).score_batch(features) for name in (better, worse))
         differ = (first >= 0.5) != (second >= 0.5)
         different, same = np.flatnonzero(differ & (np.abs(first + second - 1) < 0.03)), np.flatnonzero(~differ)
-        taken = np.where(self.rng.random(n) < self.share_different, np.resize(different, n), same[:n])
+        taken = np.where(self.rng.random(n) < self.share_different, np.resize(different, n), np.resize(same, n))
         chance = (first[taken] + second[taken]) / 2
         shift = gap / self.share_different / 2
         chance = np.where(differ[taken], chance + np.where(first[taken] >= 0.5, shift, -shift), chance)
