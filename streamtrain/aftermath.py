@@ -12,9 +12,8 @@ that has learned a little of both worlds does as well in one as in the other; so
 losses minus the candidate's, before the candidate is judged: where their order has turned, the holdout is cut to what
 came after. Only the validation samples decide about such a cut, so that the holdout stays what nobody has looked at.
 
-And in any case the choice counts recent samples for more than old ones: the last eighth of the validation samples has
-3/4 of the weight. What is chosen so is still right where nothing changes, only as precisely as with a fifth of the
-samples; on recorded outcomes that costs nothing that shows, while where the world changes (SEA) it wins 3 points.
+And in any case the choice counts recent samples for more than old ones (`streamtrain.choice`): the last half of the
+validation samples has 4/5 of the weight; by a second count, where something serves already, the last eighth has 3/4.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ MIN_VALIDATION = 50
 """With fewer validation samples after a change, a choice by them is one by chance."""
 VISIBLY = 2.5
 """Standard errors by which the champion must have done worse: the most of seven, by chance alone in 3 of 100 cuts."""
-HALF_LIFE = 1 / 16
+HALF_LIFE = 1 / 4
 """Share of the validation rows after which one counts half as much."""
-FIRST_HALF_LIFE = 1 / 4
-"""The same where nothing serves yet. Then nothing tells where in the window the world changed, and the holdout stays
-whole: what was chosen by the last eighth alone might not pass on all of it."""
+LATELY_HALF_LIFE = 1 / 16
+"""The same by the second count. Where nothing serves yet there is none: then nothing tells where in the window the
+world changed, and the holdout stays whole; what was chosen by the last eighth alone might not pass on all of it."""
 
 
 def after(splits: Splits, since: float, min_holdout: int, steps: int) -> Splits | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from streamtrain.aftermath import SINCE
+from streamtrain.choice import LATELY, choose
 from streamtrain.config import Config
 from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
@@ -220,9 +221,12 @@ class Cycle:
             raise
         arrays = (lesson.train, lesson.validation)
         on_epoch = partial(self._on_epoch, {one.name: one.training.epochs for one in lesson.recipes})
-        ranked = compete(lesson.recipes, self.intake.shape(), *arrays, should_stop, on_epoch, workers, meter)
+        shape = self.intake.shape()
+        made = compete(lesson.recipes, shape, *arrays, should_stop, on_epoch, workers, meter, lesson.lately)
         if should_stop():
             raise Interrupted("training was stopped before it ended; its samples are kept for the next")
+        choice = choose(made, lesson, shape, meter)
+        ranked = choice.ranked
         best = ranked[0]
         if best.fit is None:
             failed = Decision("rejected", None, f"every candidate diverged: {best.failure}")
@@ -231,10 +235,10 @@ class Cycle:
             return failed
 
         self._tell("judge", best.recipe.name)
-        lineage = lineage_of(self.config, cut, champion, _table(ranked)) | {SINCE: since}
-        candidate = make_candidate(self.intake, best, lesson.validation, scaling, champion, cut, lineage)
+        lineage = lineage_of(self.config, cut, champion, _table(ranked)) | {SINCE: since, LATELY: choice.lately}
+        candidate = make_candidate(self.intake, best, choice.validation, scaling, champion, cut, lineage)
         details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
-        details |= {"origin": candidate.origin, "won_by": _lead(ranked), SINCE: since}
+        details |= {"origin": candidate.origin, "won_by": _lead(ranked), SINCE: since, LATELY: choice.lately}
         details["calibration"] = candidate.calibration
         staged = self.registry.stage(build(candidate))
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from streamtrain.aftermath import FIRST_HALF_LIFE, HALF_LIFE, recency
+from streamtrain.aftermath import LATELY_HALF_LIFE, recency
 from streamtrain.dataset import scale, sequence
 from streamtrain.intake import Intake, Splits
 from streamtrain.model.fastgrnn import FastGRNN
@@ -24,7 +24,7 @@ from streamtrain.train.meter import Meter
 from streamtrain.train.presets import PRESET_SIZES, TrainingConfig, resolve
 from streamtrain.train.recent import Part
 from streamtrain.train.warm import Shape, warm
-from streamtrain.types import Arrays, FastGRNNConfig, Params, Samples, Scaling
+from streamtrain.types import U64, Arrays, FastGRNNConfig, Params, Samples, Scaling
 
 
 class TeacherError(ValueError):
@@ -33,11 +33,25 @@ class TeacherError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Arrays to learn from, arrays to stop and choose by, and the recipes that compete."""
+    """What a cycle learns from and chooses by.
+
+    Attributes
+    ----------
+    train : Arrays
+    validation : Arrays
+        To stop and choose by.
+    recipes : list of Recipe
+    lately : Arrays or None
+        The validation samples as weighted for what is recent; None where nothing serves yet.
+    groups : uint64, (N,)
+        Session of each row of them.
+    """
 
     train: Arrays
     validation: Arrays
     recipes: list[Recipe]
+    lately: Arrays | None
+    groups: U64
 
 
 class Lessons:
@@ -82,8 +96,11 @@ class Lessons:
         TeacherError
         """
         train, validation = self._arrays(splits.train, scaling), self._arrays(splits.validation, scaling)
-        counted = recency(len(validation.labels), FIRST_HALF_LIFE if champion is None else HALF_LIFE)
-        validation = replace(validation, weights=validation.weights * counted[:, None])
+        n_rows, lately = len(validation.labels), None
+        groups = splits.validation.groups[self._first_places(splits.validation)]
+        if champion is not None:
+            lately = replace(validation, weights=validation.weights * recency(n_rows, LATELY_HALF_LIFE)[:, None])
+        validation = replace(validation, weights=validation.weights * recency(n_rows)[:, None])
         n_samples = len(splits.train.labels) + len(splits.validation.labels)
         training = self._intake.training_config(n_samples)
         if training.enable_distillation:
@@ -94,7 +111,7 @@ class Lessons:
         recipes = self._recipes(start, training, n_samples, train.teachers is not None)
         first_rows = recent.parts(self._first_places(splits.train), splits.train.timestamps, since)
         recipes += [self._recent(part, start, len(train.labels) - part.first_row) for part in first_rows]
-        return Lesson(train, validation, recipes)
+        return Lesson(train, validation, recipes, lately, groups)
 
     def warm(
         self, should_stop: Callable[[], bool] = lambda: False, on_kernel: Callable[[int], None] = lambda n_ready: None
@@ -149,7 +166,7 @@ class Lessons:
         tuned = start is not None and not part.fresh
         name = f"{'fine-tuned' if tuned else 'scratch' if part.bold else 'scratch-calm'}-{part.name}"
         begun = start if tuned and start is not None else initialise(self._intake.shape(), seed)
-        return Recipe(name, begun, training, seed, part.first_row)
+        return Recipe(name, begun, training, seed, part.first_row, lately=True)
 
     def _may_use_column(self) -> bool:
         """Whether a teacher in the logs may be learned from, beside learning without it."""

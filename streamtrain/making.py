@@ -24,7 +24,18 @@ from streamtrain.types import F32, U64, Arrays, Candidate, Scaling
 FINE_TUNED = "fine-tuned"
 """How the names of recipes begin that go on from the current version."""
 # What is trained: everything between the samples and the weights.
-_DECIDING = ("dataset", "kernels", "model", "train", "intake.py", "lessons.py", "making.py", "types.py")
+_DECIDING = (
+    "dataset",
+    "kernels",
+    "model",
+    "train",
+    "intake.py",
+    "lessons.py",
+    "aftermath.py",
+    "choice.py",
+    "making.py",
+    "types.py",
+)
 
 
 def make_candidate(

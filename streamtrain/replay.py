@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from streamtrain.aftermath import SINCE, after
+from streamtrain.choice import LATELY
 from streamtrain.config import Config, ConfigError, parse
 from streamtrain.config.sections import SECTIONS
 from streamtrain.dataset import scale
@@ -367,11 +368,12 @@ def _made(
         if not recipes:
             more = " without its parent" if champion is None and origin.startswith(FINE_TUNED) else ""
             raise _MissingError(f"a recipe {origin!r}, which this program does not have{more}")
-        (best,) = compete(recipes, intake.shape(), lesson.train, lesson.validation, should_stop)
+        (best,) = compete(recipes, intake.shape(), lesson.train, lesson.validation, should_stop, lately=lesson.lately)
         if should_stop():
             return None
         if best.fit is None:
             raise _MissingError(f"an end to its training: it diverges here ({best.failure})")
         cut = Cut(splits, (), 0, order, window.factors, (), 0.0, explore([], 1.0))
-        made = build(make_candidate(intake, best, lesson.validation, scaling, champion, cut, None))
+        lately = lesson.lately if manifest["lineage"].get(LATELY) else None
+        made = build(make_candidate(intake, best, lately or lesson.validation, scaling, champion, cut, None))
     return {name: data for name, data in made.items() if name != MANIFEST_FILE}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from two_versions import samples
 
-from streamtrain.aftermath import FIRST_HALF_LIFE, MIN_VALIDATION, after, recency, worse_since
+from streamtrain.aftermath import HALF_LIFE, LATELY_HALF_LIFE, MIN_VALIDATION, after, recency, worse_since
 from streamtrain.intake import Splits
 from streamtrain.train.recent import MANY, MIN_ROWS, parts
 
@@ -50,15 +50,16 @@ def test_sessions_that_began_before_the_change_are_left_out_whole():
     assert after(whole, held.timestamps[500], 100, 1).holdout.groups.min() == groups[500]
 
 
-def test_recent_samples_choose_for_more():
-    """By what is said of it: three quarters for the last eighth, as precisely as by a fifth of the samples."""
-    weights = recency(1600)
+@pytest.mark.parametrize(
+    ("half_life", "part", "share", "effective"), [(HALF_LIFE, 800, 0.8, 0.6), (LATELY_HALF_LIFE, 200, 0.75, 0.18)]
+)
+def test_recent_samples_choose_for_more(half_life, part, share, effective):
+    """By what is said of it."""
+    weights = recency(1600, half_life)
     assert weights.mean() == pytest.approx(1, abs=1e-6)
-    assert weights[-1] / weights[-101] == pytest.approx(2, rel=1e-5)
-    assert weights[-200:].sum() / weights.sum() == pytest.approx(0.75, abs=0.01)
-    assert weights.sum() ** 2 / (weights**2).sum() > 0.18 * 1600
-    first = recency(1600, FIRST_HALF_LIFE)
-    assert first[-1] / first[-401] == pytest.approx(2, rel=1e-5)
+    assert weights[-1] / weights[-1 - round(1600 * half_life)] == pytest.approx(2, rel=1e-5)
+    assert weights[-part:].sum() / weights.sum() == pytest.approx(share, abs=0.01)
+    assert weights.sum() ** 2 / (weights**2).sum() > effective * 1600
     assert recency(0).shape == (0,)
 
 

@@ -42,13 +42,14 @@ ALLOWED = {
         "publish",
         "router",
     },
+    "choice": {"types", "judge.paired", "lessons", "train"},
     "exam": {"types", "config", "answers", "dataset", "ingest.golden", "judge", "router"},
     "threshold": {"types", "config", "intake", "judge", "router"},
     "making": {
         *("types", "config", "intake", "model", "kernels.cache", "judge.shift", "train", "publish.artifact"),
     },
     "replay": {
-        *("types", "reading", "config", "intake", "lessons", "aftermath", "making", "outlet"),
+        *("types", "reading", "config", "intake", "lessons", "aftermath", "choice", "making", "outlet"),
         *("ingest", "dataset", "model", "train", "publish"),
     },
     "judging": {
@@ -56,7 +57,19 @@ ALLOWED = {
         *("dataset.exploration", "judge", "publish", "router"),
     },
     "cycle": {
-        *("types", "config", "intake", "lessons", "exam", "outlet", "threshold", "making", "prequential", "judging"),
+        *(
+            "types",
+            "config",
+            "intake",
+            "lessons",
+            "exam",
+            "outlet",
+            "threshold",
+            "making",
+            "choice",
+            "prequential",
+            "judging",
+        ),
         *("aftermath", "portrait", "ingest", "dataset", "model", "train", "publish"),
     },
     "router.compiled": {"types", "router", "kernels.request"},

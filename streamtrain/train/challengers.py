@@ -33,6 +33,8 @@ class Recipe:
     seed : int
     first_row : int
         Rows of the training arrays before it are left out.
+    lately : bool
+        It is stopped by the validation samples as weighted for what is recent, where there are such weights.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Recipe:
     training: TrainingConfig
     seed: int
     first_row: int = 0
+    lately: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def compete(
     on_epoch: Callable[[str, EpochMetrics], None] = lambda name, metrics: None,
     workers: int | None = None,
     meter: Meter | None = None,
+    lately: Arrays | None = None,
 ) -> list[Challenger]:
     """Train every recipe on a thread of its own (the kernels hold no GIL) and rank them, best first.
 
@@ -94,6 +98,8 @@ def compete(
         Threads; the processors that this process may use if None.
     meter : Meter, optional
         Told of progress within epochs.
+    lately : Arrays, optional
+        The validation samples with other weights, for the recipes that ask for them.
     """
 
     def run(recipe: Recipe) -> Challenger:
@@ -103,7 +109,7 @@ def compete(
                 config,
                 recipe.training,
                 _from(train, recipe.first_row),
-                validation,
+                lately if recipe.lately and lately is not None else validation,
                 recipe.seed,
                 should_stop,
                 lambda metrics: on_epoch(recipe.name, metrics),
