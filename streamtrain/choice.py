@@ -24,7 +24,7 @@ from streamtrain.types import F64, Arrays, FastGRNNConfig
 LATELY = "chosen_lately"
 """Under which a version's lineage keeps whether recent validation samples alone chose it."""
 CONFIDENCE = 0.84
-"""One-sided; that of one standard error. Between equals, which it takes for unequal once in 6 times, that costs nothing.
+"""One-sided; that of one standard error. Equals, which it takes for unequal once in 6, cost nothing by that.
 At 0.98, half of what is gained where the world changes (SEA) was lost; at 0.7, a point of AUC where it does not."""
 
 
