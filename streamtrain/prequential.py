@@ -26,9 +26,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from threading import RLock
-from typing import Any
 
 import numpy as np
 
@@ -37,24 +36,22 @@ from streamtrain.answers import answers
 from streamtrain.dataset import tail
 from streamtrain.dataset.select import concatenate, select
 from streamtrain.dataset.store import Store
-from streamtrain.dataset.tail import Piece, Place
+from streamtrain.dataset.tail import Piece
 from streamtrain.intake import Intake
 from streamtrain.judge.betting import Bets
-from streamtrain.judge.drift import Monitor, losses_of
-from streamtrain.judge.served import ALARMS, Answers, Curve, advantages
+from streamtrain.judge.drift import losses_of
+from streamtrain.judge.served import ALARMS, Answers, advantages
 from streamtrain.judge.shift import BLOCK, Reference, Shift
 from streamtrain.model.seal import VersionError
 from streamtrain.publish.errors import PublishError
 from streamtrain.publish.registry import Registry
 from streamtrain.router.load import load
 from streamtrain.router.scorer import Model
+from streamtrain.standing import FACT, Change, Standing, change_in, limit
 from streamtrain.types import F64, Samples
 
 _LOG = logging.getLogger(__name__)
 
-FACT = "prequential"
-FORM = 1
-"""Of the fact."""
 PIECE = 4096
 """Samples that are answered, and remembered, at a time."""
 PROOF = 500
@@ -65,49 +62,6 @@ RECENT = 200
 """Receipts that are looked through for who made a version current."""
 GROWTH = 10
 """An alarm asks for trainings until there is so many times what is enough to judge by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """When the world last changed, as far as an alarm tells.
-
-    Attributes
-    ----------
-    n : int
-        Samples ever ingested until then.
-    time_s : float
-        Timestamp of the first sample after it.
-    found : int
-        Samples ever ingested when it was found.
-    text : str
-    open : bool
-        Whether nothing has been published since that was judged by what came after it.
-    """
-
-    n: int
-    time_s: float
-    found: int
-    text: str
-    open: bool = True
-
-
-@dataclass(slots=True)
-class _State:
-    """The fact, taken apart."""
-
-    place: Place
-    champion: str | None
-    shadow: str | None
-    n_own: int
-    own_decisions: float
-    own_brier: float
-    bets: Bets
-    most: float
-    monitor: Monitor
-    shift: dict[str, Any] | None
-    curve: Curve
-    alarms: list[list[Any]]
-    change: Change | None
 
 
 class Prequential:
@@ -153,9 +107,9 @@ class Prequential:
             seen = (store, store.n_total_ingested, current)
             if seen == self._seen:
                 return
-            state = self._resume(store.get(FACT))
+            state = self._known_from(store)
             if state is None:
-                state = self._fresh(tail.end(store))
+                state = Standing.fresh(self._config.drift, tail.end(store))
                 self._write(state)
             if current != state.champion:
                 self._succeed(state, current)
@@ -175,14 +129,14 @@ class Prequential:
 
     def protected(self) -> tuple[str, ...]:
         """Versions that retention must leave alone: the shadow is still needed."""
-        state = self._resume(self._intake.store.get(FACT))
+        state = self._known_from(self._intake.store)
         return () if state is None else tuple(name for name in (state.shadow, state.champion) if name is not None)
 
     def change(self) -> Change | None:
         """When the world last changed; None if it is not known to have."""
         store = self._intake.store
         if self._known is None or self._known[0] is not store:
-            self._known = (store, _change_in(store.get(FACT)))
+            self._known = (store, change_in(store.get(FACT)))
         return self._known[1]
 
     def due(self, n_total: int, n_last: int) -> bool:
@@ -215,89 +169,15 @@ class Prequential:
 
     # What follows works on one state, with the lock held.
 
-    def _fresh(self, place: Place) -> _State:
-        settings = self._config.drift
-        monitor = Monitor(settings.adwin_delta, settings.page_hinkley)
-        return _State(place, None, None, 0, 0.0, 0.0, Bets(), 1.0, monitor, None, Curve(), [], None)
+    def _known_from(self, store: Store) -> Standing | None:
+        return Standing.of(store.get(FACT), self._config.drift, self._config.schema.digest)
 
-    def _resume(self, kept: object) -> _State | None:
-        """Take the fact apart; None where there is none, or it is of another schema or another program's."""
-        if not isinstance(kept, dict) or not isinstance(inner := kept.get("state"), dict):
-            return None
-        if inner.get("schema") != self._config.schema.digest or inner.get("form") != FORM:
-            return None
-        try:
-            settings = self._config.drift
-            state = self._fresh(Place(int(inner["n"]), tuple(map(int, inner["anchors"]))))
-            state.champion, state.shadow = inner["champion"], inner["shadow"]
-            state.n_own, state.own_decisions, state.own_brier = inner["own"]
-            state.bets, state.most = Bets.of(inner["bets"]), float(inner["most"])
-            state.monitor = Monitor(settings.adwin_delta, settings.page_hinkley).resume(inner["monitor"])
-            state.shift = inner["shift"]
-            state.curve = Curve.of(inner["curve"], list(kept["points"]))
-            state.alarms = list(kept["alarms"])
-            state.change = None if inner["change"] is None else Change(**inner["change"])
-        except (KeyError, TypeError, ValueError) as error:
-            _LOG.warning("what is known of the champion on new samples can't be read and begins anew: %s", error)
-            return None
-        return state
-
-    def _write(self, state: _State) -> None:
-        shift = state.shift or {}
-        fact = {
-            "accuracy": state.curve.accuracy,
-            "drift": self._drift(state),
-            "points": state.curve.points,
-            "alarms": state.alarms,
-            "versus": self._versus(state),
-            "psi": shift.get("psi"),
-            "state": {
-                "form": FORM,
-                "schema": self._config.schema.digest,
-                "n": state.place.n,
-                "anchors": state.place.anchors,
-                "champion": state.champion,
-                "shadow": state.shadow,
-                "own": [state.n_own, state.own_decisions, state.own_brier],
-                "bets": state.bets.state(),
-                "most": min(state.most, 1e300),
-                "monitor": state.monitor.state(),
-                "shift": state.shift,
-                "curve": state.curve.state(),
-                "change": None if state.change is None else asdict(state.change),
-            },
-        }
+    def _write(self, state: Standing) -> None:
         store = self._intake.store
-        store.set(FACT, fact)
+        store.set(FACT, state.fact(self._config.drift, self._config.schema.digest))
         self._known = (store, state.change)
 
-    def _drift(self, state: _State) -> float:
-        """Largest statistic of a detector, and above 1 as long as nothing was published after an alarm."""
-        statistic = max(state.monitor.statistic, float((state.shift or {}).get("statistic", 0.0)))
-        open_ = state.change is not None and state.change.open
-        return max(statistic, 1.0 + 1e-3) if open_ else min(statistic, 1.0)
-
-    def _versus(self, state: _State) -> dict[str, Any] | None:
-        """Figures of champion against shadow, for whoever looks on."""
-        if state.shadow in (None, state.champion):
-            return None
-        n = max(1, state.n_own)
-        return {
-            "champion": state.champion,
-            "shadow": state.shadow,
-            "samples": state.n_own,
-            "accuracy_gain": -state.own_decisions / n,
-            "brier_gain": -state.own_brier / n,
-            "evidence": min(state.bets.wealth, 1e300),
-            "rolled_back_at": self._limit,
-        }
-
-    @property
-    def _limit(self) -> float:
-        """Wealth at which a champion is rolled back."""
-        return 1.0 / (1.0 - self._config.drift.rollback_confidence)
-
-    def _succeed(self, state: _State, current: str | None) -> None:
+    def _succeed(self, state: Standing, current: str | None) -> None:
         """Take note that another version is current than before."""
         before, shadow = state.champion, state.shadow
         published = current is not None and before is not None and self._follows(current, before)
@@ -364,7 +244,7 @@ class Prequential:
             self._models[version] = found
         return found if found[0].features == features else None
 
-    def _take_in(self, state: _State, piece: Piece) -> str | None:
+    def _take_in(self, state: Standing, piece: Piece) -> str | None:
         """Let a piece be answered and add up what comes of it; why the champion is to be rolled back, if it is."""
         if state.champion is None:
             return None
@@ -403,10 +283,15 @@ class Prequential:
         whole: Samples = concatenate([select(piece.context, mine), samples], samples.features.shape[1])
         return answers(model, whole)[int(mine.sum()) :]
 
-    def _worse(self, state: _State) -> str | None:
+    def _worse(self, state: Standing) -> str | None:
         """Say why the champion is to be rolled back, if it is."""
         behind = state.own_decisions >= 0 and state.own_brier >= 0
-        if not self._config.drift.rollback or state.most < self._limit or state.n_own < LEAST_OWN or not behind:
+        if (
+            not self._config.drift.rollback
+            or state.most < limit(self._config.drift)
+            or state.n_own < LEAST_OWN
+            or not behind
+        ):
             return None
         n = state.n_own
         return (
@@ -417,12 +302,12 @@ class Prequential:
             f"{100 * (1 - self._config.drift.rollback_confidence):.3g} of 100 cases, however long it is watched"
         )
 
-    def _roll_back(self, state: _State, reason: str) -> bool:
+    def _roll_back(self, state: Standing, reason: str) -> bool:
         """Go back to the shadow, or do without it where it is spoilt; False where it can't be done now."""
         bad, good = state.champion, state.shadow
         if bad is None or good is None:
             return False
-        details = {"figures": self._versus(state), "samples": state.bets.n}
+        details = {"figures": state.versus(self._config.drift), "samples": state.bets.n}
         try:
             self._registry.withdraw(good, reason[0].upper() + reason[1:], details)
         except VersionError as error:
@@ -438,7 +323,7 @@ class Prequential:
         return True
 
     def _watch(
-        self, state: _State, piece: Piece, samples: Samples, given: Answers, reference: Reference | None
+        self, state: Standing, piece: Piece, samples: Samples, given: Answers, reference: Reference | None
     ) -> None:
         """Let the detectors see a piece."""
         losses = losses_of(given.labels, given.champion)
@@ -455,13 +340,13 @@ class Prequential:
             time_s = tail.time_at(self._intake.store, n_found - ago)
             state.change = Change(n_found - ago, noticed if time_s is None else time_s, n_found, text)
 
-    def _settle(self, state: _State) -> None:
+    def _settle(self, state: Standing) -> None:
         """Let an alarm be over after so many samples that nothing better than what serves is to be expected."""
         change = state.change
         if change is not None and change.open and state.place.n - change.n > GROWTH * self.enough:
             state.change = replace(change, open=False)
 
-    def _shifts(self, state: _State, samples: Samples, reference: Reference | None) -> list[tuple[int, int, str]]:
+    def _shifts(self, state: Standing, samples: Samples, reference: Reference | None) -> list[tuple[int, int, str]]:
         threshold = self._config.drift.psi
         if reference is None or threshold <= 0:
             return []
@@ -484,12 +369,3 @@ class Prequential:
         if text != self._trouble:
             _LOG.warning("%s", text)
         self._trouble = text
-
-
-def _change_in(kept: object) -> Change | None:
-    inner = kept.get("state") if isinstance(kept, dict) else None
-    found = inner.get("change") if isinstance(inner, dict) else None
-    try:
-        return Change(**found) if isinstance(found, dict) else None
-    except TypeError:
-        return None

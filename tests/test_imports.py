@@ -30,8 +30,10 @@ ALLOWED = {
     "answers": {"types", "dataset", "router"},
     "portrait": {"types", "answers", "dataset", "judge", "router"},
     "outlet": {"types", "config", "model", "publish"},
+    "standing": {"config.sections", "dataset.tail", "judge"},
     "prequential": {
         "types",
+        "standing",
         "config",
         "intake",
         "aftermath",

@@ -16,9 +16,9 @@ from streamtrain.dataset import tail
 from streamtrain.dataset.select import select
 from streamtrain.dataset.tail import Place
 from streamtrain.ops.overview import PREQUENTIAL, _prequential
-from streamtrain.prequential import FACT
 from streamtrain.publish.artifact import build
 from streamtrain.publish.registry import PublishError
+from streamtrain.standing import FACT
 
 
 def rounded(value):
