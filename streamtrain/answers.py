@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamtrain.dataset import sequence
-from streamtrain.router.scorer import Model
+from streamtrain.router.scorer import LARGEST, Model
 from streamtrain.router.served import thresholds
 from streamtrain.types import F32, F64, Bools, Samples
 
@@ -21,6 +21,7 @@ def answers(model: Model, samples: Samples, block_numbers: int = _BLOCK_NUMBERS)
         As loaded for serving. Trained on T > 1 steps, it starts each session from an empty hidden state, and again
         after every T requests.
     samples : Samples
+        Features beyond what a router takes count as the largest that it does: logs may hold them.
     block_numbers : int
         How many features are laid out in sequences at a time: sessions of other lengths than T are padded.
 
@@ -34,8 +35,9 @@ def answers(model: Model, samples: Samples, block_numbers: int = _BLOCK_NUMBERS)
     ValueError
         If the samples have another number of features than the model.
     """
+    features = np.clip(samples.features, -LARGEST, LARGEST)
     if model.sequence_length == 1:
-        return model.score_batch(samples.features)
+        return model.score_batch(features)
     index = sequence.layout(samples.groups, samples.timestamps, model.sequence_length)
     scores: F64 = np.zeros(index.shape)
     n_rows = max(1, block_numbers // (index.shape[1] * samples.features.shape[1]))
@@ -43,7 +45,7 @@ def answers(model: Model, samples: Samples, block_numbers: int = _BLOCK_NUMBERS)
         block = index[first : first + n_rows]
         steps = int((block >= 0).any(axis=0).sum())
         # Padding is at the end of a row, where nothing follows that it could spoil: any sample will do.
-        scores[first : first + n_rows, :steps] = model.score_sequences(samples.features[block[:, :steps]])
+        scores[first : first + n_rows, :steps] = model.score_sequences(features[block[:, :steps]])
     return sequence.scatter(index, scores, len(samples.labels))
 
 

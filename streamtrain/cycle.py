@@ -196,7 +196,8 @@ class Cycle:
         self._tell("window")
         self._prequential.observe(should_stop)
         store, change = self.store, self._prequential.change()
-        cut, since = self._judging.cut(None if change is None else change.time_s)
+        whole = self.intake.cut()
+        cut, since = self._judging.cut(whole, None if change is None else change.time_s)
         splits, ingested = cut.splits, (cut.n_ingested, store)
         waiting = self._judging.not_ready(splits)
         if waiting is not None:
@@ -205,7 +206,7 @@ class Cycle:
             return waiting
 
         try:
-            exam = Exam.prepare(self.config, store, splits.holdout)
+            exam = Exam.prepare(self.config, store, whole.splits.holdout).of(splits.holdout)
         except GoldenError as error:
             unreadable = self._refuse(unread(error), None, {"window": splits.sizes})
             self._remember(*ingested)

@@ -25,13 +25,16 @@ class Exam:
     Attributes
     ----------
     golden : GoldenCases or None
+    whole : uint64, (M,)
+        Keys of the holdout samples that count.
     keys : uint64, (N,)
-        Of the holdout samples that count.
+        Of those among them that are used: what came after a change of the world, if there was one.
     uses : HoldoutUses
         Before this cycle.
     """
 
     golden: GoldenCases | None
+    whole: U64
     keys: U64
     uses: HoldoutUses
 
@@ -46,7 +49,8 @@ class Exam:
         """
         file = config.gate.golden
         golden = None if file is None else read_golden(file, config.schema)
-        return cls(golden, _counted(holdout), HoldoutUses.from_json(store.get(HOLDOUT_USES)))
+        whole = _counted(holdout)
+        return cls(golden, whole, whole, HoldoutUses.from_json(store.get(HOLDOUT_USES)))
 
     def of(self, holdout: Samples) -> Exam:
         """Return the same for a part of the holdout."""
@@ -77,7 +81,7 @@ class Exam:
 
         Of a cycle that was killed before, the next one asks the same of the same samples: that is one use.
         """
-        store.set(HOLDOUT_USES, self.uses.after(self.keys).to_json())
+        store.set(HOLDOUT_USES, self.uses.after(self.keys, self.whole).to_json())
 
 
 def unread(error: GoldenError) -> Decision:

@@ -248,12 +248,15 @@ class Intake:
         judges, held = self._judges(samples.groups), self._held(samples.groups)
         old = np.arange(len(held)) < taken.n_reservoir
         share = self.training_config(int((~held).sum())).validation_split
-        stopping = in_fraction(samples.groups, share, dataset.seed, VALIDATION) & ~old
+        chosen = in_fraction(samples.groups, share, dataset.seed, VALIDATION)
+        stopping = chosen & ~old
+        # A session that is chosen by is not learned from too, where its beginning is old.
+        astride = chosen & old & np.isin(samples.groups, samples.groups[stopping])
         return Splits(
-            select(samples, ~held & ~stopping),
+            select(samples, ~held & ~stopping & ~astride),
             select(samples, ~held & stopping),
             select(samples, judges),
-            taken.n_reservoir,
+            taken.n_reservoir - int(astride.sum()),
             None if self.config.router.max_error is None else select(samples, held & ~judges),
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from streamtrain.aftermath import SINCE, after, worse_since
+from streamtrain.aftermath import MIN_VALIDATION, SINCE, after, worse_since
 from streamtrain.answers import answers
 from streamtrain.dataset.exploration import Exploration, with_one_route
 from streamtrain.exam import Exam
@@ -74,11 +74,12 @@ class Judging:
         """Say what is missing to train and judge at all, if anything is."""
         return ready(_counts(splits), self._rules())
 
-    def cut(self, changed_s: float | None) -> tuple[Cut, float | None]:
-        """Cut the window; where the world has changed, what judges is what came after it.
+    def cut(self, whole: Cut, changed_s: float | None) -> tuple[Cut, float | None]:
+        """Where the world has changed, what judges is what came after it.
 
         Parameters
         ----------
+        whole : Cut
         changed_s : float or None
             When it did, as far as an alarm tells.
 
@@ -88,18 +89,17 @@ class Judging:
         float or None
             Timestamp from which on samples judge; None for all of them.
         """
-        cut = self._intake.cut()
         times = [] if changed_s is None else [changed_s]
-        validation, serving = cut.splits.validation, self._serving(self._registry.current())
-        if serving is not None:
+        validation, serving = whole.splits.validation, self._serving(self._registry.current())
+        if serving is not None and len(validation.labels) >= 2 * MIN_VALIDATION:
             labels = validation.labels.astype(np.float64)
             worse = worse_since(log_losses(labels, answers(serving, validation)), validation)
             times += [] if worse is None else [worse]
         for since in sorted(times, reverse=True):
-            splits = self._after(cut.splits, since)
+            splits = self._after(whole.splits, since)
             if splits is not None:
-                return replace(cut, splits=splits), since
-        return cut, None
+                return replace(whole, splits=splits), since
+        return whole, None
 
     def judge(self, staged: Path, cut: Cut, exam: Exam, since: float | None) -> Verdict:
         """Judge a staged version.

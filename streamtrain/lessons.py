@@ -74,6 +74,7 @@ class Lessons:
         should_stop: Callable[[], bool],
         meter: Meter | None = None,
         since: float | None = None,
+        serving: bool | None = None,
     ) -> Lesson:
         """Make the lesson of a cycle.
 
@@ -90,6 +91,9 @@ class Lessons:
             Told of progress while it is.
         since : float, optional
             Timestamp of the first sample after a change of the world.
+        serving : bool, optional
+            Whether there is a version to go on from, even if its weights are not at hand (`champion` None): then the
+            recipes that start from them are left out, and everything else is as with them.
 
         Raises
         ------
@@ -98,7 +102,8 @@ class Lessons:
         train, validation = self._arrays(splits.train, scaling), self._arrays(splits.validation, scaling)
         n_rows, lately = len(validation.labels), None
         groups = splits.validation.groups[self._first_places(splits.validation)]
-        if champion is not None:
+        serving = champion is not None if serving is None else serving
+        if serving:
             lately = replace(validation, weights=validation.weights * recency(n_rows, LATELY_HALF_LIFE)[:, None])
         validation = replace(validation, weights=validation.weights * recency(n_rows)[:, None])
         n_samples = len(splits.train.labels) + len(splits.validation.labels)
@@ -110,7 +115,12 @@ class Lessons:
         start = None if champion is None else rescale(champion.params, champion.scaling, scaling)
         recipes = self._recipes(start, training, n_samples, train.teachers is not None)
         first_rows = recent.parts(self._first_places(splits.train), splits.train.timestamps, since)
-        recipes += [self._recent(part, start, len(train.labels) - part.first_row) for part in first_rows]
+        names = {recipe.name for recipe in recipes}
+        for part in first_rows:
+            recipe = self._recent(part, start, serving, len(train.labels) - part.first_row)
+            if recipe is not None and recipe.name not in names:  # with nothing to go on from, two are the same
+                names.add(recipe.name)
+                recipes.append(recipe)
         return Lesson(train, validation, recipes, lately, groups)
 
     def warm(
@@ -155,7 +165,7 @@ class Lessons:
         tuned = resolve(section.preset, n_samples, given | slow)
         return [Recipe("fine-tuned", start, tuned, seed), Recipe("fine-tuned-fast", start, calmer, seed), *recipes]
 
-    def _recent(self, part: Part, start: Params | None, n_rows: int) -> Recipe:
+    def _recent(self, part: Part, start: Params | None, serving: bool, n_rows: int) -> Recipe | None:
         """Train on the last rows only: from the current weights, or from scratch, calmly or boldly."""
         seed, given = self._config.dataset.seed, self._intake.overrides()
         training = resolve(self._config.training.preset, n_rows * self._config.model.sequence_length, given)
@@ -163,7 +173,9 @@ class Lessons:
             training = calm(training, given)
         if n_rows > recent.MANY and given.get("epochs") is None:
             training = replace(training, epochs=min(training.epochs, self._config.training.fine_tune_epochs))
-        tuned = start is not None and not part.fresh
+        tuned = serving and not part.fresh
+        if tuned and start is None:
+            return None
         name = f"{'fine-tuned' if tuned else 'scratch' if part.bold else 'scratch-calm'}-{part.name}"
         begun = start if tuned and start is not None else initialise(self._intake.shape(), seed)
         return Recipe(name, begun, training, seed, part.first_row, lately=True)

@@ -9,8 +9,8 @@ shadow before it on at least `PROOF` samples of its own. It is not simply the ve
 follow each other faster than anything can be shown: then a series of versions, each a little worse than the one before,
 would never be noticed. Evidence is gathered against one shadow over all the versions that serve after it, because a
 version that was fine-tuned from a bad one is no better for having a new name; but only a version that is itself behind
-on `LEAST_OWN` samples is rolled back. A version that a person makes current is taken as it is: it is its own shadow,
-and nothing is rolled back until another is published.
+on `LEAST_OWN` samples, with evidence of `OWN_EVIDENCE` to 1 of its own, is rolled back. A version that a person makes
+current is taken as it is: it is its own shadow, and nothing is rolled back until another is published.
 
 **Exactly once.** What was seen, and how far, is one fact of the state database, written after each piece in one go. A
 process that is killed between rolling back and writing finds another version current than the one in the fact, and
@@ -56,6 +56,8 @@ PIECE = 4096
 """Samples that are answered, and remembered, at a time."""
 PROOF = 500
 LEAST_OWN = 100
+OWN_EVIDENCE = 20.0
+"""To 1, of a version's own: what those before it did is no proof against one that is better."""
 CONTEXT = 20_000
 """Requests of a session that came so many samples before are still known to be of it."""
 RECENT = 200
@@ -88,10 +90,17 @@ class Prequential:
         """Hold off everything else that answers or rolls back, after all there is was answered."""
         with self._guard:
             self.observe()
+            if not self.observe():
+                raise PublishError("publish: what was read could not all be answered by what serves; trying again")
             yield
 
-    def observe(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+    def observe(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
         """Answer what was read since the last time, and draw the consequences.
+
+        Returns
+        -------
+        bool
+            Whether all of it was answered.
 
         Raises
         ------
@@ -103,10 +112,10 @@ class Prequential:
                 current = self._registry.current()
             except PublishError as error:
                 self._tell_once(f"new samples can't be answered by what serves: {error}")
-                return
+                return False
             seen = (store, store.n_total_ingested, current)
             if seen == self._seen:
-                return
+                return True
             state = self._known_from(store)
             if state is None:
                 state = Standing.fresh(self._config.drift, tail.end(store))
@@ -119,13 +128,14 @@ class Prequential:
                 piece = tail.after(store, state.place, PIECE, CONTEXT if steps > 1 else 0)
                 if piece is None:
                     self._seen = seen if state.champion == current else None
-                    return
+                    return True
                 reason = self._take_in(state, piece)
                 state.place = piece.end
                 if reason is not None and not self._roll_back(state, reason):
-                    return  # nothing is written: the same samples lead to the same end once it can be done
+                    return False  # nothing is written: the same samples lead to the same end once it can be done
                 self._settle(state)
                 self._write(state)
+            return False
 
     def protected(self) -> tuple[str, ...]:
         """Versions that retention must leave alone: the shadow is still needed."""
@@ -195,8 +205,10 @@ class Prequential:
                     self._registry.recall(before, current)
                 except PublishError as error:
                     self._tell_once(f"the receipt of a rollback could not be written: {error}")
-        if state.shadow != shadow:
+        # After a rollback the shadow is the same, but what led to it was spent by it.
+        if state.shadow != shadow or not published:
             state.bets, state.most = Bets(), 1.0
+        state.own_bets, state.own_most = Bets(), 1.0
         state.champion = current
         state.n_own, state.own_decisions, state.own_brier = 0, 0.0, 0.0
 
@@ -273,6 +285,8 @@ class Prequential:
         state.own_decisions += float(decisions.sum())
         state.own_brier = float(np.concatenate(([state.own_brier], brier)).cumsum()[-1])
         state.most = max(state.most, float(state.bets.add(decisions, brier, given.sessions).max(initial=1.0)))
+        own = float(state.own_bets.add(decisions, brier, given.sessions).max(initial=1.0))
+        state.own_most = max(state.own_most, own)
         return self._worse(state)
 
     def _answers(self, model: Model, piece: Piece) -> F64:
@@ -285,7 +299,7 @@ class Prequential:
 
     def _worse(self, state: Standing) -> str | None:
         """Say why the champion is to be rolled back, if it is."""
-        behind = state.own_decisions >= 0 and state.own_brier >= 0
+        behind = state.own_decisions >= 0 and state.own_brier >= 0 and state.own_most >= OWN_EVIDENCE
         if (
             not self._config.drift.rollback
             or state.most < limit(self._config.drift)

@@ -355,12 +355,18 @@ def _made(
     """Train once more, as a cycle does."""
     with Intake(config) as intake:
         splits, since = intake.split(window), manifest["lineage"].get(SINCE)
+        if since is not None and not splits.holdout.timestamps.all():
+            raise _MissingError(
+                "the times of its samples: it was chosen and judged by what came after a change of the world, and "
+                "lines without a time don't tell again when they were read"
+            )
         if since is not None:
             steps = config.model.sequence_length
             splits = after(splits, since, config.gate.min_holdout, steps) or splits
         scaling = scale.fit(splits.train.features, splits.train.weights)
         try:
-            lesson = Lessons(intake).prepare(splits, scaling, champion, should_stop, since=since)
+            serving = manifest["lineage"].get("champion") is not None
+            lesson = Lessons(intake).prepare(splits, scaling, champion, should_stop, since=since, serving=serving)
         except TeacherError as error:
             raise _MissingError(str(error)) from error
         origin = manifest["origin"]

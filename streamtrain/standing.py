@@ -15,7 +15,7 @@ from streamtrain.judge.served import Curve
 _LOG = logging.getLogger(__name__)
 
 FACT = "prequential"
-FORM = 1
+FORM = 2
 """Of the fact."""
 
 
@@ -57,8 +57,9 @@ class Standing:
         Samples that the champion answered beside its shadow.
     own_decisions, own_brier : float
         By how much it was behind on them, in sum: decisions, and Brier scores.
-    bets : Bets
-        Against the champions since the shadow; `most` is the most that they ever were worth.
+    bets, own_bets : Bets
+        Against the champions since the shadow, and against the champion alone; `most` and `own_most` are the most that
+        they ever were worth.
     monitor : Monitor
         The detectors on its errors and losses.
     shift : dict or None
@@ -78,6 +79,8 @@ class Standing:
     own_brier: float
     bets: Bets
     most: float
+    own_bets: Bets
+    own_most: float
     monitor: Monitor
     shift: dict[str, Any] | None
     curve: Curve
@@ -88,7 +91,7 @@ class Standing:
     def fresh(cls, settings: DriftSection, place: Place) -> Standing:
         """Know nothing yet."""
         monitor = Monitor(settings.adwin_delta, settings.page_hinkley)
-        return cls(place, None, None, 0, 0.0, 0.0, Bets(), 1.0, monitor, None, Curve(), [], None)
+        return cls(place, None, None, 0, 0.0, 0.0, Bets(), 1.0, Bets(), 1.0, monitor, None, Curve(), [], None)
 
     @classmethod
     def of(cls, kept: object, settings: DriftSection, schema: str) -> Standing | None:
@@ -102,6 +105,7 @@ class Standing:
             state.champion, state.shadow = inner["champion"], inner["shadow"]
             state.n_own, state.own_decisions, state.own_brier = inner["own"]
             state.bets, state.most = Bets.of(inner["bets"]), float(inner["most"])
+            state.own_bets, state.own_most = Bets.of(inner["own_bets"]), float(inner["own_most"])
             state.monitor.resume(inner["monitor"])
             state.shift = inner["shift"]
             state.curve = Curve.of(inner["curve"], list(kept["points"]))
@@ -131,6 +135,8 @@ class Standing:
                 "own": [self.n_own, self.own_decisions, self.own_brier],
                 "bets": self.bets.state(),
                 "most": min(self.most, 1e300),
+                "own_bets": self.own_bets.state(),
+                "own_most": min(self.own_most, 1e300),
                 "monitor": self.monitor.state(),
                 "shift": self.shift,
                 "curve": self.curve.state(),

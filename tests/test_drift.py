@@ -87,7 +87,7 @@ def test_what_serves_is_right_again_soon(turned, caplog):
 def test_a_restart_does_not_forget_the_change(turned):
     turned.live(1300, flipped=True)
     before = turned.cycle._prequential.change()
-    assert turned.cycle._judging.cut(before.time_s)[1] == before.time_s
+    assert turned.cycle._judging.cut(turned.cycle.intake.cut(), before.time_s)[1] == before.time_s
     turned.cycle.close()
     turned.cycle = Cycle(turned.config, lambda: turned.now)
     assert turned.cycle._prequential.change() == before

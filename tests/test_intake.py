@@ -57,3 +57,19 @@ def test_a_training_sees_the_same_while_the_store_is_open_elsewhere_and_after_a_
     again = splits_of(tmp_path, 5000)
     for name in ("train", "validation", "holdout"):
         assert getattr(first, name).features.tobytes() == getattr(again, name).features.tobytes()
+
+
+def test_no_session_is_both_learned_from_and_chosen_by(tmp_path):
+    """Long sessions lie astride the reservoir and the recent part of the window."""
+    config = load(write_config(tmp_path, TEXT + "schema: {session: session}\n"))
+    records = rows(5000)
+    for number, one in enumerate(records):
+        one["session"] = f"s{number % 40}"
+    with (tmp_path / "logs" / "a.jsonl").open("wb") as log:
+        log.write(lines(records))
+    with Intake(config, clock=lambda: 1_700_100_000.0) as intake:
+        intake.ingest()
+        splits = intake.cut().splits
+    assert splits.n_reservoir > 50
+    assert len(splits.validation.labels) > 20
+    assert not np.isin(splits.train.groups, splits.validation.groups).any()

@@ -15,7 +15,8 @@ from streamtrain.answers import answers
 from streamtrain.dataset import tail
 from streamtrain.dataset.select import select
 from streamtrain.dataset.tail import Place
-from streamtrain.ops.overview import PREQUENTIAL, _prequential
+from streamtrain.ops.overview import _prequential
+from streamtrain.ops.status import PREQUENTIAL
 from streamtrain.publish.artifact import build
 from streamtrain.publish.registry import PublishError
 from streamtrain.standing import FACT
@@ -316,3 +317,29 @@ def test_reading_and_publishing_side_by_side_answer_each_sample_once(tmp_path):
         state = world.fact()["state"]
         assert state["n"] == 3000
         assert state["curve"][2] == 3000
+
+
+def test_what_rolled_one_version_back_says_nothing_of_the_next(tmp_path):
+    """Seen on 12 series: after a rollback, equals went by the evidence against the version before them."""
+    with World(tmp_path, seed=3) as world:
+        old, bad = world.publish(1), world.publish(2)
+        pieces(world, world.outcomes(2000, old, bad, 0.1), 100)
+        assert world.registry.current() == old
+        assert world.fact()["state"]["most"] == 1.0
+        equal = world.publish(3)
+        pieces(world, world.outcomes(2000, old, equal, 0.0), 100)
+        assert world.registry.current() == equal
+
+
+def test_a_version_goes_by_evidence_of_its_own(tmp_path):
+    """Not by that of bad ones before it which served too shortly to be rolled back."""
+    with World(tmp_path, seed=4) as world:
+        old = world.publish(1)
+        for seed in (2, 3, 4):
+            bad = world.publish(seed)
+            pieces(world, world.outcomes(95, old, bad, 0.3), 95)
+        good = world.publish(5)
+        before = world.fact()["state"]["most"]
+        pieces(world, world.outcomes(1500, good, old, 0.02), 100)
+        assert before > 200
+        assert world.registry.current() == good

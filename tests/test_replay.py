@@ -299,6 +299,43 @@ def test_a_parent_that_is_gone_is_said_and_scratch_needs_none(tmp_path):
     assert f"version {first}, whose weights it was fine-tuned from" in made.missing[0]
 
 
+TURNED = "training: {preset: medium}\ngate: {min_accuracy: 0.5}\n"
+
+
+def turning(folder, text, drop=()):
+    """A world that turns over; the versions that were made of it."""
+    config, number = load(write_config(folder, text)), 0
+    with Cycle(config, clock=lambda: 1_800_000_000.0 + 100 * number) as cycle:
+        for number, flipped in enumerate([False, True, True, True, True]):
+            some = rows(1500, seed=number, first_id=1500 * number, flipped=flipped)
+            for one in some:
+                for name in drop:
+                    del one[name]
+            (folder / "logs" / f"{number}.jsonl").write_bytes(lines(some))
+            cycle.ingest()
+            cycle.learn()
+        return config, [cycle.registry.manifest(one.version) for one in cycle.registry.versions()]
+
+
+def test_a_world_that_turned_over(tmp_path):
+    """From scratch beside a version that serves, after a change, chosen by the last samples: all of it again."""
+    config, manifests = turning(tmp_path, TURNED)
+    later = [one for one in manifests if one["lineage"]["champion"] is not None]
+    assert any(one["parent"] is None for one in later)
+    assert any(one["lineage"]["judged_since"] is not None for one in later)
+    for one in manifests:
+        assert_identical(config, one["version"])
+
+
+def test_times_that_no_line_tells_are_said_to_be_missing(tmp_path):
+    config, manifests = turning(tmp_path, TURNED + "schema: {timestamp: null}\n", ["timestamp"])
+    cut = [one["version"] for one in manifests if one["lineage"]["judged_since"] is not None]
+    assert cut
+    for version in cut:
+        (missing,) = replay(config, version).missing
+        assert "the times of its samples" in missing
+
+
 def test_what_was_changed_since_is_said(tmp_path):
     config, _, version = published(tmp_path)
     window = tmp_path / "models" / "versions" / version / "window.u64"

@@ -23,7 +23,7 @@ from streamtrain.types import F64, U64
 DECISION_STAKES = (0.2, 0.25, 0.45)
 BRIER_STAKES = (0.4, 0.85)
 """Shares of the wealth: best where the shadow's mean advantage is so much of the advantage's mean square."""
-OPEN_SESSIONS = 256
+OPEN_SESSIONS = 4096
 """So many sessions, those heard of last, may still go on; a later sample of any other counts as a new one."""
 
 _STAKES = np.array((*DECISION_STAKES, *BRIER_STAKES))

@@ -65,6 +65,12 @@ def _kept(value: float) -> float:
     return value if abs(value) > _TINY else _TINY
 
 
+def t_tail(t: float, degrees_of_freedom: float) -> float:
+    """Return the chance that a variable of Student's t distribution exceeds `t`."""
+    tail = 0.5 * incomplete_beta(degrees_of_freedom / (degrees_of_freedom + t * t), 0.5 * degrees_of_freedom, 0.5)
+    return tail if t >= 0 else 1.0 - tail
+
+
 def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     """Return a quantile of Student's t distribution.
 

@@ -206,13 +206,17 @@ def _learned(figures: Figures, rules: GateRules) -> Rule | None:
         return None
     skill = 1.0 - figures.candidate.log_loss / figures.base_rate_loss
     passed = skill >= SMALL_SKILL or figures.slope <= MAX_SLOPE
+    side = "below" if skill >= 0 else "above"
     text = (
-        f"log loss is {100 * skill:.2g} % below the base rate's and the log-odds of the answers fit the labels best "
-        f"when multiplied by {figures.slope:.2f}: "
+        f"log loss is {100 * abs(skill):.2g} % {side} the base rate's and the log-odds of the answers fit the labels "
+        f"best when multiplied by {figures.slope:.2f}: "
     )
-    text += (
-        "this was learned" if passed else f"right by accident rather than learned (at most {MAX_SLOPE:g} is allowed)"
-    )
+    if not passed:
+        text += f"right by accident rather than learned (at most {MAX_SLOPE:g} is allowed)"
+    elif figures.slope <= 0:
+        text += "not right by accident; the answers point the wrong way"
+    else:
+        text += "this was learned" if skill >= 0 else "not right by accident"
     return Rule(name="learned", passed=passed, figure=figures.slope, bound=MAX_SLOPE, text=text)
 
 

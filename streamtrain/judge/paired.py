@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamtrain.judge.distributions import share_lower, t_quantile
+from streamtrain.judge.distributions import share_lower, t_quantile, t_tail
 from streamtrain.types import F64, U64
 
 
@@ -123,6 +123,10 @@ def sign_test(differences: F64, weights: F64, groups: U64 | None = None) -> Sign
     samples on which exactly one set is right, each set wins as often as a fair coin (McNemar 1947). Groups whose
     balance is even are left out, as McNemar's concordant pairs are.
 
+    Where samples have different weights (inverse propensities), counting groups would test another quantity than the
+    weighted accuracy that is meant: then the chances are those of the weighted mean by the t distribution
+    (`mean_difference`), and no longer exact.
+
     Parameters
     ----------
     differences : float64, (N,)
@@ -143,6 +147,13 @@ def sign_test(differences: F64, weights: F64, groups: U64 | None = None) -> Sign
     noise = 1e-9 * float(weights.max(initial=0.0))
     n_better, n_worse = int((balance > noise).sum()), int((balance < -noise).sum())
     n = n_better + n_worse
+    counted = weights[weights > 0]
+    if n and counted.max(initial=0.0) > counted.min(initial=np.inf) * (1.0 + 1e-9):
+        mean = mean_difference(differences, weights, groups)
+        if mean.standard_error == math.inf:
+            return SignTest(n_better, n_worse, 1.0, 1.0)
+        t = mean.mean / mean.standard_error
+        return SignTest(n_better, n_worse, t_tail(-t, mean.degrees_of_freedom), t_tail(t, mean.degrees_of_freedom))
     return SignTest(n_better, n_worse, _coin_tail(n_worse, n), _coin_tail(n_better, n))
 
 

@@ -110,13 +110,21 @@ class HoldoutUses:
         known, counts = self._look_up(chosen)
         return 1.0 + (float(counts[known].mean()) if known.any() else 0.0)
 
-    def after(self, keys: U64) -> HoldoutUses:
-        """Return what is to be remembered once the samples with these keys have been used; others are forgotten."""
-        chosen, limit = _remembered(keys)
+    def after(self, keys: U64, holdout: U64 | None = None) -> HoldoutUses:
+        """Return what is to be remembered once the samples with these keys have been used.
+
+        Parameters
+        ----------
+        keys : uint64, (N,)
+        holdout : uint64, (M,), optional
+            All samples of today's holdout, where only a part of it was used; those that left it are forgotten.
+        """
+        chosen, limit = _remembered(keys if holdout is None else holdout)
         known, counts = self._look_up(chosen)
         # Of samples that were not remembered before, the others tell how many uses to expect.
         counts[~known] = counts[known].mean() if known.any() else 0.0
-        return HoldoutUses(chosen, counts + np.float32(1.0), limit)
+        counts[np.isin(chosen, keys)] += np.float32(1.0)
+        return HoldoutUses(chosen, counts, limit)
 
     def _look_up(self, keys: U64) -> tuple[Bools, F32]:
         """Tell which keys would be remembered if they had been used, and how often each was."""

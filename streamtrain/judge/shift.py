@@ -62,6 +62,9 @@ class Reference:
             ordered = np.sort(column)
             inner = np.unique(ordered[[len(ordered) * k // BINS for k in range(1, BINS)]])
             inner = inner[inner > ordered[0]]
+            if not len(inner):
+                # Nearly all are the least: that value has a bin of its own, and what is below and above it another.
+                inner = np.array([ordered[0], np.nextafter(ordered[0], np.float32(np.inf))], column.dtype)
             edges.append(tuple(inner.tolist()))
             counts = np.bincount(np.searchsorted(inner, column, "right"), minlength=len(inner) + 1)
             shares.append(tuple((counts / len(column)).round(6).tolist()))

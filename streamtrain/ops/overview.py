@@ -16,7 +16,7 @@ from streamtrain.dataset.store import Store
 from streamtrain.intake import LAST_LEARNED
 from streamtrain.model.signature import KeyFileError
 from streamtrain.ops.board import Activity, Board
-from streamtrain.ops.status import current_version, dataset
+from streamtrain.ops.status import PREQUENTIAL, current_version, dataset, open_alarm
 from streamtrain.ops.tally import ReceiptCounter, Tally
 from streamtrain.outlet import public_key
 from streamtrain.publish.artifact import to_json
@@ -24,11 +24,6 @@ from streamtrain.publish.catalog import Catalog
 from streamtrain.publish.errors import PublishError
 from streamtrain.reading import Quarantined
 
-PREQUENTIAL = "prequential"
-"""The fact under which the state database keeps the champion's accuracy on samples as they come, once it is measured:
-``{"accuracy": 0..1, "drift": number or null, "points": [[time, accuracy], …], "alarms": [[time, what], …], "versus":
-{"champion", "shadow", "samples", "accuracy_gain", "brier_gain", "evidence", "rolled_back_at"} or null, "psi": [number
-of each feature] or null}``, and what only its writer reads. "drift" is above 1 from an alarm to a publish."""
 _LEARNING = {
     "compile": "compiling",
     "window": "training",
@@ -139,9 +134,9 @@ class Overview:
         if daemon.stalled:
             concerns.append(f"no progress: {', '.join(daemon.stalled)}")
         prequential = state[PREQUENTIAL]
-        if prequential is not None and prequential["drift"] is not None and prequential["drift"] > 1:
-            last = prequential["alarms"][-1][1] if prequential["alarms"] else "see the log"
-            concerns.append(f"the world has changed and nothing better was published since: {last}")
+        alarm = open_alarm(prequential)
+        if alarm is not None:
+            concerns.append(f"the world has changed and nothing better was published since: {alarm}")
         return {
             "time": now,
             "program": __version__,
@@ -188,6 +183,7 @@ class Overview:
             "ingested": None,
             "lag": {"bytes": None, "seconds": None},
             "rebuilt": None,
+            "alarm": None,
             "next": None,
             "quarantine": [],
             PREQUENTIAL: None,
@@ -230,7 +226,12 @@ class Overview:
         if current is not None and current["damage"] is not None:
             concerns.append(f"the current version is damaged: {current['damage']}")
         outcomes = tally.outcomes
-        found["cycles"] = {"total": sum(outcomes.values()), "outcomes": outcomes, "refusals": tally.refusals}
+        found["cycles"] = {
+            "total": sum(outcomes.values()),
+            "outcomes": outcomes,
+            "refusals": tally.refusals,
+            "rollbacks": tally.rollbacks,
+        }
         return found
 
 

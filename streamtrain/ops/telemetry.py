@@ -200,17 +200,22 @@ def _models(names: list[str], states: list[dict[str, Any]]) -> Iterable[Metric]:
     refusals = CounterMetricFamily(
         "streamtrain_refusals", "Candidates refused, by the rule that they failed.", labels=("router", "rule")
     )
+    rollbacks = CounterMetricFamily(
+        "streamtrain_rollbacks", "Versions that were gone back from, by whom.", labels=("router", "by")
+    )
     champion = InfoMetricFamily("streamtrain_champion", "The current version.", labels=("router",))
     for name, state in zip(names, states, strict=True):
         outcomes = state["cycles"]["outcomes"]
         for outcome in dict.fromkeys((*_OUTCOMES, *outcomes)):
             cycles.add_metric([name, outcome], outcomes.get(outcome, 0))
         publishes.add_metric([name], outcomes.get("published", 0))
+        for by in ("itself", "person"):
+            rollbacks.add_metric([name, by], state["cycles"]["rollbacks"].get(by, 0))
         for rule, n in sorted(state["cycles"]["refusals"].items()):
             refusals.add_metric([name, rule], n)
         if state["current"] is not None:
             champion.add_metric([name], {"version": state["current"]["version"]})
-    return (cycles, publishes, refusals, champion)
+    return (cycles, publishes, refusals, rollbacks, champion)
 
 
 def _flags(names: list[str], states: list[dict[str, Any]]) -> Iterable[Metric]:

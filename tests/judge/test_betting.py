@@ -72,3 +72,13 @@ def test_requests_of_a_session_count_as_one():
         n_naive += Bets().add(decisions, 0.3 * decisions).max() >= 100
     assert n_false <= 6
     assert n_naive > 40
+
+
+def test_a_thousand_sessions_at_once_are_a_thousand_bets():
+    rng = np.random.default_rng(6)
+    n_false = 0
+    for _ in range(100):
+        decisions = np.tile(np.where(rng.random(1000) < 0.3, np.where(rng.random(1000) < 0.5, 1.0, -1.0), 0.0), 10)
+        groups = np.tile(np.arange(1000, dtype=np.uint64), 10)
+        n_false += Bets().add(decisions, 0.3 * decisions, groups).max() >= 200
+    assert n_false <= 3

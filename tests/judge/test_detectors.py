@@ -116,7 +116,7 @@ def features(n, seed=0, moved=0.0):
 
 def test_psi_is_its_formula():
     reference = Reference.of(features(20_000))
-    assert [len(one) for one in reference.shares] == [10, 3, 1, 10]
+    assert [len(one) for one in reference.shares] == [10, 3, 3, 10]
     now = features(BLOCK, 1, moved=0.7)
     shift = Shift(reference, 0.25)
     assert shift.add(now, np.arange(BLOCK, dtype=np.uint64))
@@ -154,3 +154,17 @@ def test_few_sessions_prove_less():
     assert shift.psi.max() > 0.25
     each = Shift(reference, 0.25)
     assert each.add(alike, rng.permutation(BLOCK).astype(np.uint64))
+
+
+@pytest.mark.parametrize("sort", ["constant", "rare flag", "frequent flag"])
+def test_a_feature_of_one_or_two_values_shifts_too(sort):
+    rng = np.random.default_rng(7)
+    flag = {"constant": 0.0, "rare flag": 0.05, "frequent flag": 0.95}[sort]
+    before = (rng.random((4000, 1)) < flag).astype(np.float32)
+    shift = Shift(Reference.of(before), 0.25)
+    sessions = np.arange(BLOCK, dtype=np.uint64)
+    same = (rng.random((BLOCK, 1)) < flag).astype(np.float32)
+    assert not shift.add(same, sessions)
+    other = same + rng.normal(0, 5, same.shape).astype(np.float32) if sort == "constant" else 1 - same
+    assert shift.add(other, sessions)
+    assert shift.psi[0] > 1

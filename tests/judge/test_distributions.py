@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from streamtrain.judge.distributions import incomplete_beta, normal_tail, normal_upper, share_lower, t_quantile
+from streamtrain.judge.distributions import incomplete_beta, normal_tail, normal_upper, share_lower, t_quantile, t_tail
 
 
 # scipy.special.betainc(a, b, x)
@@ -66,3 +66,8 @@ def test_the_lower_bound_lies_above_the_truth_as_rarely_as_it_promises() -> None
     drawn = rng.binomial(120, 0.93, 400)
     bounds = {int(k): share_lower(int(k), 120, 0.9) for k in np.unique(drawn)}
     assert sum(bounds[int(k)] > 0.93 for k in drawn) <= 58  # at most 10 % of 400, with a standard error of 6
+
+
+@pytest.mark.parametrize(("probability", "degrees"), [(0.6, 1.0), (0.95, 49.0), (0.999, 7.5), (0.2, 300.0)])
+def test_the_tail_of_t_is_what_its_quantile_leaves(probability: float, degrees: float) -> None:
+    assert t_tail(t_quantile(probability, degrees), degrees) == pytest.approx(1 - probability, rel=1e-8)

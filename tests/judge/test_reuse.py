@@ -76,3 +76,13 @@ def test_a_holdout_that_shrinks_and_grows_again_keeps_its_count() -> None:
     for n in (40_000, 10_000, 40_000):
         uses = uses.after(stream[:n])
     assert uses.of(stream[:10_000]) == pytest.approx(4.0, rel=0.05)
+
+
+def test_a_part_that_was_used_leaves_the_rest_remembered() -> None:
+    whole = keys(2000)
+    uses = HoldoutUses.none()
+    for _ in range(10):
+        uses = uses.after(whole)
+    uses = uses.after(whole[:300], whole)
+    assert uses.of(whole) == pytest.approx(11 + 300 / 2000, rel=1e-5)
+    assert uses.of(whole[:300]) == pytest.approx(12)
