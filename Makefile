@@ -9,7 +9,7 @@ WHEELS ?= $(CURDIR)/build/wheels
 EXTRAS ?= sign
 PREFIX ?= /usr/local
 
-.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon
+.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon bench-calibration bench-judgement bench-drift bench-reservoir bench-learning
 .PHONY: wheels install uninstall clean help
 
 help: ## this list
@@ -69,8 +69,23 @@ bench-ingest: $(VENV)/bench.stamp ## lines a second, memory (GB=10 for so much) 
 bench-swaps: $(VENV)/dev.stamp ## swapping while serving: how soon the next version answers, and what calls cost meanwhile
 	$(BIN)/python bench/swaps.py
 
+bench-calibration: $(VENV)/dev.stamp ## whole passes, counted: calibration errors, and how often a promised error rate holds (RUNS=N)
+	$(BIN)/python bench/calibration.py $(or $(RUNS),200)
+
+bench-judgement: $(VENV)/dev.stamp ## how often the gate is right, counted on real trainings; writes docs/judgement.md
+	$(BIN)/python bench/judgement.py
+
 bench-daemon: $(VENV)/dev.stamp ## the daemon at rest, its memory, and how soon the last line is in what is served
 	$(BIN)/python bench/daemon.py
+
+bench-drift: $(VENV)/dev.stamp ## how soon it is right again after a change, false alarms, rollbacks; writes docs/drift.md
+	$(BIN)/python bench/drift.py
+
+bench-reservoir: $(VENV)/dev.stamp ## what a rare class, and everything else, is worth with reservoirs of several sizes
+	$(BIN)/python bench/reservoir.py
+
+bench-learning: $(VENV)/peers.stamp ## what is learned from recorded outcomes, beside peers; writes docs/learning.md (FRESH=1: peers anew too, hours)
+	$(BIN)/python bench/learned.py $(if $(FRESH),--fresh)
 
 bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py

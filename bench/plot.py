@@ -1,4 +1,4 @@
-"""The table of speeds as a picture: bars on a logarithmic axis, SVG written by hand."""
+"""Tables as pictures: bars on a logarithmic axis for speeds, dots for what was learned; SVG written by hand."""
 
 from __future__ import annotations
 
@@ -76,6 +76,73 @@ def bars(title: str, subtitle: str, groups: Sequence[Group]) -> str:
         y += GAP
     out.append("</svg>")
     return "\n".join(out) + "\n"
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A figure of one contestant."""
+
+    who: str
+    value: float
+    colour: str
+    ours: bool = False
+
+
+def dots(title: str, subtitle: str, panels: Sequence[tuple[str, Sequence[tuple[str, Sequence[Dot]]]]]) -> str:
+    """Figures of everybody as SVG text: panels side by side with an axis each, a line for each data set.
+
+    `panels` are names with the same lines: titles with their dots.
+    """
+    lines = [name for name, _ in panels[0][1]]
+    row, left, gap, top = 34, 200, 36, 84
+    span = (WIDTH - left - 30 - gap * (len(panels) - 1)) / len(panels)
+    height = top + row * len(lines) + 34
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        'font-family="system-ui, sans-serif" font-size="12">',
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+        _text(20, 26, title, size=16, weight=600),
+        _text(20, 45, subtitle, colour="#5b666e"),
+    ]
+    names = {dot.who: dot for _, shown in panels for _, one in shown for dot in one}
+    for number, dot in enumerate(names.values()):
+        x = 20 + number % 4 * 220
+        out.append(_dot(x + 4, 60 + number // 4 * 15, dot))
+        out.append(_text(x + 14, 64 + number // 4 * 15, dot.who))
+    shift = (len(names) - 1) // 4 * 15
+    for index, (name, shown) in enumerate(panels):
+        start = left + index * (span + gap)
+        values = [dot.value for _, one in shown for dot in one if dot.value == dot.value]
+        low, high = math.floor(min(values) * 10) / 10, math.ceil(max(values) * 10) / 10
+
+        def along(value: float, start: float = start, low: float = low, high: float = high) -> float:
+            return start + span * (value - low) / (high - low)
+
+        bottom = top + shift + row * len(lines)
+        out.append(_text(start + span / 2, bottom + 32, name, anchor="middle", weight=600))
+        for tick in range(round((high - low) * 10) + 1):
+            x = along(low + tick / 10)
+            out.append(f'<line x1="{x:.1f}" y1="{top + shift}" x2="{x:.1f}" y2="{bottom}" stroke="{FAINT}"/>')
+            out.append(_text(x, bottom + 16, f"{low + tick / 10:.1f}", anchor="middle", colour="#5b666e"))
+        for number, (line, one) in enumerate(shown):
+            y = top + shift + row * (number + 0.5)
+            if index == 0:
+                out.append(_text(left - 12, y + 4, line, anchor="end"))
+            out.append(f'<line x1="{start:.1f}" y1="{y}" x2="{start + span:.1f}" y2="{y}" stroke="{FAINT}"/>')
+            out += [
+                _dot(along(dot.value), y, dot)
+                for dot in sorted(one, key=lambda dot: dot.ours)
+                if dot.value == dot.value
+            ]
+    text = "\n".join([*out, "</svg>"]) + "\n"
+    return text.replace(f'0 0 {WIDTH} {height}"', f'0 0 {WIDTH} {height + shift + 8}"').replace(
+        f'height="{height}"', f'height="{height + shift + 8}"'
+    )
+
+
+def _dot(x: float, y: float, dot: Dot) -> str:
+    ring = f' stroke="{INK}" stroke-width="1.2"' if dot.ours else ' fill-opacity="0.75"'
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{5 if dot.ours else 4}" fill="{dot.colour}"{ring}/>'
 
 
 def _short(rate: float) -> str:

@@ -14,35 +14,30 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
-from streamtrain.answers import answers
-from streamtrain.config import Config, to_dict
+from streamtrain.aftermath import SINCE
+from streamtrain.choice import LATELY, choose
+from streamtrain.config import Config
 from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
 from streamtrain.dataset.store import Store
+from streamtrain.exam import Exam, unread
+from streamtrain.ingest.golden import GoldenError
 from streamtrain.ingest.ingestor import IngestReport
-from streamtrain.intake import LAST_LEARNED, Cut, Intake, Splits
-from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
-from streamtrain.judge.gate import judge, ready
-from streamtrain.judge.metrics import report
+from streamtrain.intake import LAST_LEARNED, Cut, Intake
+from streamtrain.judging import Judging
 from streamtrain.lessons import Lessons, TeacherError
-from streamtrain.model.quantize import quantize
+from streamtrain.making import lineage_of, make_candidate
 from streamtrain.model.seal import NewerVersionError
 from streamtrain.outlet import Outlet
+from streamtrain.portrait import epochs_of, refused
+from streamtrain.prequential import Prequential
 from streamtrain.publish.artifact import Champion, build, load_candidate
+from streamtrain.publish.refusals import keep_refused
 from streamtrain.publish.registry import PublishError, VersionError
-from streamtrain.router.load import load as load_served
+from streamtrain.threshold import advice
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.meter import Meter
-from streamtrain.types import (
-    F64,
-    Candidate,
-    Decision,
-    EpochMetrics,
-    Samples,
-    Scaling,
-)
+from streamtrain.types import Candidate, Decision, EpochMetrics, Rule
 
 _LOG = logging.getLogger(__name__)
 
@@ -114,6 +109,8 @@ class Cycle:
         self.registry, self.announcer = outlet.registry, outlet.announcer
         self.intake = Intake(config, clock)
         self._lessons = Lessons(self.intake)
+        self._prequential = Prequential(self.intake, self.registry)
+        self._judging = Judging(self.intake, self.registry)
 
     @property
     def store(self) -> Store:
@@ -135,11 +132,15 @@ class Cycle:
         self.close()
 
     def ingest(self, should_stop: Callable[[], bool] = lambda: False) -> IngestReport:
-        """Read what the logs have to give into the dataset."""
-        return self.intake.ingest(should_stop, lambda: self._say(Progress("ingest")))
+        """Read what the logs have to give into the dataset, and let what serves answer it."""
+        report = self.intake.ingest(should_stop, lambda: self._say(Progress("ingest")))
+        self._prequential.observe(should_stop)
+        return report
 
     def due(self, counts: StoreCounts | None = None) -> bool:
         """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`.
+
+        An alarm of drift asks for a training sooner (`Prequential.due`).
 
         `counts` are those of the store, if they are at hand.
         """
@@ -150,6 +151,7 @@ class Cycle:
         if self._clock() < last.time_s:  # the clock was set back
             self._remember(last.n_ingested)
         enough = n_new >= trigger.min_new_samples and counts.n_samples >= trigger.min_samples
+        enough = enough or self._prequential.due(counts.n_total_ingested, last.n_ingested)
         return enough or self._clock() - last.time_s >= trigger.max_interval_s
 
     def warm(self, should_stop: Callable[[], bool] = lambda: False) -> int:
@@ -192,28 +194,40 @@ class Cycle:
         held = sum(chunk.n for chunk in self.store.chunks())
         self._n_values = min(held, self.config.dataset.window) * len(self.config.schema.feature_names)
         self._tell("window")
-        store, cut = self.store, self.intake.cut()
+        self._prequential.observe(should_stop)
+        store, change = self.store, self._prequential.change()
+        whole = self.intake.cut()
+        cut, since = self._judging.cut(whole, None if change is None else change.time_s)
         splits, ingested = cut.splits, (cut.n_ingested, store)
-        waiting = ready(_counts(splits), self._rules())
+        waiting = self._judging.not_ready(splits)
         if waiting is not None:
             self.registry.refuse(waiting, details={"window": splits.sizes})
             self._remember(*ingested)
             return waiting
 
+        try:
+            exam = Exam.prepare(self.config, store, whole.splits.holdout).of(splits.holdout)
+        except GoldenError as error:
+            unreadable = self._refuse(unread(error), None, {"window": splits.sizes})
+            self._remember(*ingested)
+            return unreadable
         self.registry.acquire()
         scaling = scale.fit(splits.train.features, splits.train.weights)
         champion = self._champion()
         self._tell("train")
         try:
-            lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter)
+            lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter, since)
         except TeacherError as error:
             self.registry.refuse(Decision("rejected", None, str(error)), details={"window": splits.sizes})
             raise
         arrays = (lesson.train, lesson.validation)
         on_epoch = partial(self._on_epoch, {one.name: one.training.epochs for one in lesson.recipes})
-        ranked = compete(lesson.recipes, self.intake.shape(), *arrays, should_stop, on_epoch, workers, meter)
+        shape = self.intake.shape()
+        made = compete(lesson.recipes, shape, *arrays, should_stop, on_epoch, workers, meter, lesson.lately)
         if should_stop():
             raise Interrupted("training was stopped before it ended; its samples are kept for the next")
+        choice = choose(made, lesson, shape, meter)
+        ranked = choice.ranked
         best = ranked[0]
         if best.fit is None:
             failed = Decision("rejected", None, f"every candidate diverged: {best.failure}")
@@ -222,23 +236,53 @@ class Cycle:
             return failed
 
         self._tell("judge", best.recipe.name)
-        candidate = self._candidate(best, scaling, champion, cut)
+        lineage = lineage_of(self.config, cut, champion, _table(ranked)) | {SINCE: since, LATELY: choice.lately}
+        candidate = make_candidate(self.intake, best, choice.validation, scaling, champion, cut, lineage)
+        details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
+        details |= {"origin": candidate.origin, "won_by": _lead(ranked), SINCE: since, LATELY: choice.lately}
+        details["calibration"] = candidate.calibration
         staged = self.registry.stage(build(candidate))
         try:
-            judged = (splits.holdout.labels, self._served(staged, splits.holdout), splits.holdout.weights)
-            decision = judge(self._evidence(splits, judged[1]), self._rules())
-            details = {"window": splits.sizes, "challengers": _table(ranked), "origin": candidate.origin}
-            self._tell("publish", decision.outcome)
-            if decision.outcome != "published":
-                self.registry.refuse(decision, staged, details)
-                self._remember(*ingested)
-                return decision
-            version = self.registry.publish(staged, decision, report(*judged).to_json(), details)
+            decision, asked = self._decide(candidate, staged, details, cut, exam, since)
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
-        self._remember(*ingested)
-        return replace(decision, version=version)
+        self._remember(*ingested, asked)
+        return decision
+
+    def _decide(
+        self,
+        candidate: Candidate,
+        staged: Path,
+        details: Mapping[str, object],
+        cut: Cut,
+        exam: Exam,
+        since: float | None,
+    ) -> tuple[Decision, Exam | None]:
+        """Publish or refuse what is staged; also what was asked of it, or None where it was not judged."""
+        banned = self.registry.ban_of(staged)
+        if banned is not None:
+            return self._refuse(_refused("not_rolled_back", banned), staged, details), None
+        champion_then = self.registry.current()
+        verdict = self._judging.judge(staged, cut, exam, since)
+        decision, details = verdict.decision, {**details, **verdict.details}
+        self._tell("publish", decision.outcome)
+        if decision.outcome != "published":
+            about = refused(self._clock(), candidate, decision, epochs_of(candidate.epochs), verdict.shown)
+            self._refuse(decision, staged, details)
+            keep_refused(self.registry.models_dir, about)
+            return decision, verdict.exam
+        with self._prequential.settled():
+            if self.registry.current() != champion_then:
+                late = _refused("same_champion", f"{champion_then}, which it was judged against, serves no more")
+                return self._refuse(late, staged, details), verdict.exam
+            shadows, router = self._prequential.protected(), advice(verdict.promised)
+            version = self.registry.publish(staged, decision, verdict.shown or {}, details, shadows, router=router)
+        return replace(decision, version=version), verdict.exam
+
+    def _refuse(self, decision: Decision, staged: Path | None, details: Mapping[str, object]) -> Decision:
+        self.registry.refuse(decision, staged, details)
+        return decision
 
     def _last_learned(self) -> LastLearned:
         kept = self.store.get(LAST_LEARNED)
@@ -247,23 +291,12 @@ class Cycle:
         self._remember(0)
         return LastLearned(0, self._clock())
 
-    def _remember(self, n_ingested: int, store: Store | None = None) -> None:
+    def _remember(self, n_ingested: int, store: Store | None = None, exam: Exam | None = None) -> None:
         if store is not None and store is not self.store:
             return  # it was damaged and begun anew meanwhile, and so was its count
+        if exam is not None:
+            exam.remember(self.store)
         self.store.set(LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
-
-    def _rules(self) -> GateRules:
-        trigger, gate = self.config.trigger, self.config.gate
-        return GateRules(
-            min_samples=trigger.min_samples,
-            min_per_class=trigger.min_per_class,
-            min_holdout=gate.min_holdout,
-            min_accuracy=gate.min_accuracy,
-            beat_baseline=gate.beat_baseline,
-            min_auc=gate.min_auc,
-            versus_current=gate.versus_current,
-            confidence=gate.confidence,
-        )
 
     def _champion(self) -> Champion | None:
         """Return the current version, if training can go on from it: same features, same shape, undamaged.
@@ -286,60 +319,6 @@ class Cycle:
         same_shape = champion.config == self.intake.shape()
         return champion if same_shape and champion.features == self.config.schema.feature_names else None
 
-    def _candidate(self, best: Challenger, scaling: Scaling, champion: Champion | None, cut: Cut) -> Candidate:
-        if best.fit is None:
-            raise ValueError("candidate: a challenger that diverged has no weights")
-        tuned = best.recipe.name.startswith("fine-tuned")
-        return Candidate(
-            config=self.intake.shape(),
-            params=best.fit.params,
-            quantized=quantize(best.fit.params),
-            scaling=scaling,
-            features=self.config.schema.feature_names,
-            input_scale=self.config.router.input_scale,
-            epochs=best.fit.epochs,
-            origin=best.recipe.name,
-            parent=champion.version if champion is not None and tuned else None,
-            seed=best.recipe.seed,
-            inputs=cut.inputs,
-            settings=_settings(self.config) | {"trained_with": asdict(best.recipe.training)},
-            sequence_length=self.config.model.sequence_length,
-        )
-
-    def _evidence(self, splits: Splits, probabilities: F64) -> Evidence:
-        weights = np.concatenate((splits.train.weights, splits.validation.weights))
-        labels = np.concatenate((splits.train.labels, splits.validation.labels))
-        current = self.registry.current()
-        return Evidence(
-            labels=splits.holdout.labels,
-            probabilities=probabilities,
-            train_base_rate=float(np.average(labels, weights=weights)),
-            n_train_per_class=class_counts(labels, weights),
-            current=None if current is None else self._current_answers(current, splits.holdout),
-            weights=splits.holdout.weights,
-            groups=splits.holdout.groups,
-            recent_accuracies=self._recent_accuracies(),
-            current_version=current,
-        )
-
-    def _current_answers(self, version: str, samples: Samples) -> F64 | None:
-        """Answers of the current version; None where it can't answer: damaged, or made for other features."""
-        try:
-            model = load_served(self.registry.path(version))
-        except (PublishError, VersionError, OSError) as error:
-            _LOG.warning("the current version can't be compared with: %s", error)
-            return None
-        return answers(model, samples) if model.features == self.config.schema.feature_names else None
-
-    def _served(self, directory: Path, samples: Samples) -> F64:
-        """Answers of the bytes that would be served, read back through the router's own loader."""
-        return answers(load_served(directory), samples)
-
-    def _recent_accuracies(self) -> tuple[float, ...]:
-        recent = self.registry.receipts.read(20)
-        found = (receipt.get("holdout_accuracy") for receipt in recent)
-        return tuple(float(accuracy) for accuracy in found if isinstance(accuracy, float))
-
     def _on_epoch(self, n_epochs: Mapping[str, int], name: str, metrics: EpochMetrics) -> None:
         detail = f"{name}, epoch {metrics.epoch + 1}, validation loss {metrics.val_loss:.4f}"
         self._tell("train", detail, name, metrics.epoch + 1, n_epochs.get(name, 0))
@@ -352,18 +331,16 @@ class Interrupted(Exception):  # noqa: N818 - not a fault
     """A cycle was asked to stop before it came to a decision."""
 
 
-def _settings(config: Config) -> dict[str, object]:
-    """Leave out of the manifest what trains nothing: addresses of webhooks may hold tokens."""
-    return {name: section for name, section in to_dict(config).items() if name not in ("publish", "log")}
+def _refused(rule: str, text: str) -> Decision:
+    """Decide against a candidate by a rule outside the gate."""
+    sentence = text[0].upper() + text[1:]
+    return Decision("rejected", None, sentence, rules=(Rule(rule, False, None, None, text),))
 
 
-def _counts(splits: Splits) -> Counts:
-    first, second = (class_counts(part.labels, part.weights) for part in (splits.train, splits.validation))
-    return Counts(
-        train=(first[0] + second[0], first[1] + second[1]),
-        holdout=class_counts(splits.holdout.labels, splits.holdout.weights),
-        holdout_sessions=len(np.unique(splits.holdout.groups)),
-    )
+def _lead(ranked: list[Challenger]) -> float | None:
+    """Return the validation loss of the second best minus the best's: by how much it won."""
+    trained = [one.validation_loss for one in ranked if one.fit is not None]
+    return trained[1] - trained[0] if len(trained) > 1 else None
 
 
 def _table(ranked: list[Challenger]) -> list[dict[str, object]]:

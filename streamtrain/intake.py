@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from streamtrain.config import Config
-from streamtrain.dataset import window
+from streamtrain.dataset import reservoir
 from streamtrain.dataset.errors import StoreDamagedError
+from streamtrain.dataset.exploration import Exploration, explore
+from streamtrain.dataset.fingerprint import fingerprints
 from streamtrain.dataset.rescue import open_store, rebuild
 from streamtrain.dataset.select import select
-from streamtrain.dataset.split import HOLDOUT, VALIDATION, in_fraction
+from streamtrain.dataset.split import HOLDOUT, PROMISE, VALIDATION, in_fraction
 from streamtrain.dataset.store import Store
 from streamtrain.dataset.weighting import reweighted
+from streamtrain.dataset.window import Window, take
 from streamtrain.ingest.disposal import Disposal
 from streamtrain.ingest.ingestor import IngestOptions, Ingestor, IngestReport
 from streamtrain.ingest.retry import RetryReport
+from streamtrain.reading import Source
 from streamtrain.train.presets import TrainingConfig, resolve
-from streamtrain.types import FastGRNNConfig, InputRange, Samples
+from streamtrain.types import F32, U64, Bools, FastGRNNConfig, InputRange, Samples
 
 SUMMARY = ("lines", "samples", "duplicates", "quarantined", "pending")
 """What is told of an `IngestReport` in JSON."""
@@ -32,20 +38,28 @@ LAST_LEARNED = "last_learned"
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The rolling window, cut: `train` and `validation` are learned from, `holdout` only judges."""
+    """The rolling window, cut: `train` and `validation` are learned from, `holdout` only judges.
+
+    The first `n_reservoir` samples of `train` are a reservoir of older ones, none of them newer than any other sample.
+    `promise`, as large as the holdout where `router.max_error` is set, does not even judge: it is for the router's
+    threshold alone.
+    """
 
     train: Samples
     validation: Samples
     holdout: Samples
+    n_reservoir: int = 0
+    promise: Samples | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
         """Number of samples of each split, by name."""
-        return {
+        sizes = {
             "train": len(self.train.labels),
             "validation": len(self.validation.labels),
             "holdout": len(self.holdout.labels),
         }
+        return sizes if self.promise is None else sizes | {"promise": len(self.promise.labels)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +73,29 @@ class Cut:
         Which bytes of which files the samples came from.
     n_ingested : int
         Samples ever added until then.
+    order : uint64, (N,)
+        Fingerprint of each sample of the window, in its order.
+    factors : float32, (R,)
+        What the weights of the first R were multiplied by, which are the reservoir.
+    sources : tuple of Source
+        What the logs are known by that `inputs` are ranges of.
+    time_s : float
+        When it was taken.
+    exploration : Exploration
+        What the window's propensities say.
+    slice_names : mapping of int to str
+        Of the samples' slices, as the logs have them: to be escaped wherever they are shown.
     """
 
     splits: Splits
     inputs: tuple[InputRange, ...]
     n_ingested: int
+    order: U64
+    factors: F32
+    sources: tuple[Source, ...]
+    time_s: float
+    exploration: Exploration
+    slice_names: Mapping[int, str] = field(default_factory=dict)
 
 
 class Intake:
@@ -86,7 +118,15 @@ class Intake:
         self._clock = clock
         config.state.directory.mkdir(parents=True, exist_ok=True)
         self._path = config.state.directory / "state.db"
-        self._use(open_store(self._path, config.schema.digest, max_samples=config.dataset.window, clock=clock))
+        dataset = config.dataset
+        size = reservoir.size_of(dataset.window, dataset.reservoir)
+        self._by_session = config.model.sequence_length > 1
+        self._bounds: dict[str, Any] = {
+            "max_samples": dataset.window,
+            "reservoir": size,
+            "by_session": self._by_session,
+        }
+        self._use(open_store(self._path, config.schema.digest, **self._bounds, clock=clock))
 
     def _use(self, store: Store) -> None:
         config, clock = self.config, self._clock
@@ -123,8 +163,7 @@ class Intake:
             return self._ingest(should_stop, on_batch)
         except StoreDamagedError as damage:
             self.store.close()
-            window, digest = self.config.dataset.window, self.config.schema.digest
-            self._use(rebuild(self._path, digest, damage, max_samples=window, clock=self._clock))
+            self._use(rebuild(self._path, self.config.schema.digest, damage, **self._bounds, clock=self._clock))
         return self._ingest(should_stop, on_batch)
 
     def _ingest(self, should_stop: Callable[[], bool], on_batch: Callable[[], None]) -> IngestReport:
@@ -167,18 +206,70 @@ class Intake:
         StoreError
         """
         with Store(self._path, self.config.schema.digest, readonly=True) as store, store.snapshot():
-            return Cut(self.splits(store), store.input_ranges(), store.counts().n_total_ingested)
+            now, inputs = self._clock(), store.input_ranges()
+            taken, keys = self.window(store, now), {part.source for part in inputs}
+            sources = tuple(source for source in store.sources() if f"{source.key:016x}" in keys)
+            counts, names = store.counts(), store.slice_names()
+        return Cut(
+            splits=self.split(taken),
+            inputs=inputs,
+            n_ingested=counts.n_total_ingested,
+            order=fingerprints(taken.samples),
+            factors=taken.factors,
+            sources=sources,
+            time_s=now,
+            exploration=explore(
+                [(taken.samples.weights, taken.samples.propensities)], self.config.dataset.max_propensity_weight
+            ),
+            slice_names=names,
+        )
 
     def splits(self, store: Store | None = None) -> Splits:
         """Cut the rolling window by stable hashes of its sessions."""
+        return self.split(self.window(store or self.store, self._clock()))
+
+    def window(self, store: Store, now: float) -> Window:
+        """Take the rolling window out of a store, as it was logged.
+
+        The reservoir is drawn from sessions that are learned from, for one that judged is never trained on.
+        """
         dataset = self.config.dataset
-        samples = window.load(store or self.store, dataset.window, dataset.max_age_s, self._clock())
-        samples = reweighted(samples, dataset.max_propensity_weight)
-        held = in_fraction(samples.groups, dataset.holdout, dataset.seed, HOLDOUT)
-        learned = select(samples, ~held)
-        share = self.training_config(len(learned.labels)).validation_split
-        stopping = in_fraction(learned.groups, share, dataset.seed, VALIDATION)
-        return Splits(select(learned, ~stopping), select(learned, stopping), select(samples, held))
+        bounds = (dataset.window, dataset.reservoir, dataset.max_age_s, now)
+        return take(store, *bounds, by_session=self._by_session, eligible=lambda groups: ~self._held(groups))
+
+    def split(self, taken: Window) -> Splits:
+        """Weight a window against selection bias, and cut it.
+
+        The reservoir is learned from only. What is judged, and chosen by, is what requests are like now: old samples
+        would speak for a mix of requests, and perhaps for a model behind the route, that are gone.
+        """
+        dataset = self.config.dataset
+        samples = reweighted(taken.weighted(), dataset.max_propensity_weight)
+        judges, held = self._judges(samples.groups), self._held(samples.groups)
+        old = np.arange(len(held)) < taken.n_reservoir
+        share = self.training_config(int((~held).sum())).validation_split
+        chosen = in_fraction(samples.groups, share, dataset.seed, VALIDATION)
+        stopping = chosen & ~old
+        # A session that is chosen by is not learned from too, where its beginning is old.
+        astride = chosen & old & np.isin(samples.groups, samples.groups[stopping])
+        return Splits(
+            select(samples, ~held & ~stopping & ~astride),
+            select(samples, ~held & stopping),
+            select(samples, judges),
+            taken.n_reservoir - int(astride.sum()),
+            None if self.config.router.max_error is None else select(samples, held & ~judges),
+        )
+
+    def _judges(self, groups: U64) -> Bools:
+        """Which sessions the holdout consists of."""
+        return in_fraction(groups, self.config.dataset.holdout, self.config.dataset.seed, HOLDOUT)
+
+    def _held(self, groups: U64) -> Bools:
+        """Which sessions are not learned from: those, and those that the router's threshold is found by."""
+        held, dataset = self._judges(groups), self.config.dataset
+        if self.config.router.max_error is not None:
+            held |= in_fraction(groups, promise_share(dataset.holdout), dataset.seed, PROMISE)
+        return held
 
     def training_config(self, n_samples: int) -> TrainingConfig:
         """Choose the settings for training from scratch on `n_samples` samples: the preset's, overridden."""
@@ -196,6 +287,11 @@ class Intake:
         if given.get("early_stopping_patience") == 0:
             given["early_stopping_patience"] = 10**9  # the configuration's word for never
         return given
+
+
+def promise_share(holdout: float) -> float:
+    """Share of the sessions outside the holdout that is set aside for `router.max_error`: as many, at most half."""
+    return min(0.5, holdout / (1.0 - holdout))
 
 
 def ingest_options(config: Config) -> IngestOptions:

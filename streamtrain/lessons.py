@@ -7,20 +7,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from streamtrain.aftermath import LATELY_HALF_LIFE, recency
 from streamtrain.dataset import scale, sequence
 from streamtrain.intake import Intake, Splits
 from streamtrain.model.fastgrnn import FastGRNN
 from streamtrain.model.fold import rescale
 from streamtrain.model.params import initialise
 from streamtrain.publish.artifact import Champion
+from streamtrain.train import recent
 from streamtrain.train.challengers import Recipe, calm
 from streamtrain.train.distill import taught, train_teacher
 from streamtrain.train.fit import TrainingDivergedError
 from streamtrain.train.meter import Meter
 from streamtrain.train.presets import PRESET_SIZES, TrainingConfig, resolve
+from streamtrain.train.recent import Part
 from streamtrain.train.warm import Shape, warm
-from streamtrain.types import Arrays, FastGRNNConfig, Samples, Scaling
+from streamtrain.types import U64, Arrays, FastGRNNConfig, Params, Samples, Scaling
 
 
 class TeacherError(ValueError):
@@ -29,11 +33,25 @@ class TeacherError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Arrays to learn from, arrays to stop and choose by, and the recipes that compete."""
+    """What a cycle learns from and chooses by.
+
+    Attributes
+    ----------
+    train : Arrays
+    validation : Arrays
+        To stop and choose by.
+    recipes : list of Recipe
+    lately : Arrays or None
+        The validation samples as weighted for what is recent; None where nothing serves yet.
+    groups : uint64, (N,)
+        Session of each row of them.
+    """
 
     train: Arrays
     validation: Arrays
     recipes: list[Recipe]
+    lately: Arrays | None
+    groups: U64
 
 
 class Lessons:
@@ -55,6 +73,8 @@ class Lessons:
         champion: Champion | None,
         should_stop: Callable[[], bool],
         meter: Meter | None = None,
+        since: float | None = None,
+        serving: bool | None = None,
     ) -> Lesson:
         """Make the lesson of a cycle.
 
@@ -69,17 +89,39 @@ class Lessons:
             Asked while a teacher is trained.
         meter : Meter, optional
             Told of progress while it is.
+        since : float, optional
+            Timestamp of the first sample after a change of the world.
+        serving : bool, optional
+            Whether there is a version to go on from, even if its weights are not at hand (`champion` None): then the
+            recipes that start from them are left out, and everything else is as with them.
 
         Raises
         ------
         TeacherError
         """
         train, validation = self._arrays(splits.train, scaling), self._arrays(splits.validation, scaling)
+        n_rows, lately = len(validation.labels), None
+        groups = splits.validation.groups[self._first_places(splits.validation)]
+        serving = champion is not None if serving is None else serving
+        if serving:
+            lately = replace(validation, weights=validation.weights * recency(n_rows, LATELY_HALF_LIFE)[:, None])
+        validation = replace(validation, weights=validation.weights * recency(n_rows)[:, None])
         n_samples = len(splits.train.labels) + len(splits.validation.labels)
         training = self._intake.training_config(n_samples)
         if training.enable_distillation:
             train = self._taught(train, validation, splits.train, training, should_stop, meter)
-        return Lesson(train, validation, self._recipes(champion, scaling, training, n_samples))
+        elif self._has_column(splits.train):
+            train = self._with_column(train, splits.train)
+        start = None if champion is None else rescale(champion.params, champion.scaling, scaling)
+        recipes = self._recipes(start, training, n_samples, train.teachers is not None)
+        first_rows = recent.parts(self._first_places(splits.train), splits.train.timestamps, since)
+        names = {recipe.name for recipe in recipes}
+        for part in first_rows:
+            recipe = self._recent(part, start, serving, len(train.labels) - part.first_row)
+            if recipe is not None and recipe.name not in names:  # with nothing to go on from, two are the same
+                names.add(recipe.name)
+                recipes.append(recipe)
+        return Lesson(train, validation, recipes, lately, groups)
 
     def warm(
         self, should_stop: Callable[[], bool] = lambda: False, on_kernel: Callable[[int], None] = lambda n_ready: None
@@ -89,7 +131,8 @@ class Lessons:
         settings = [self._intake.training_config(size) for size in PRESET_SIZES]
         batches = sorted({one.batch_size for one in settings})
         distilled = settings[0].enable_distillation
-        shapes = [Shape(shape, steps, batch, distilled) for batch in batches]
+        kinds = [distilled, True] if self._may_use_column() else [distilled]
+        shapes = [Shape(shape, steps, batch, kind) for kind in dict.fromkeys(kinds) for batch in batches]
         if distilled and self._teacher() == "trained":
             shapes += [Shape(self._teacher_shape(), steps, batch, False) for batch in batches]
         elif distilled and self._teacher() != "column":
@@ -100,21 +143,54 @@ class Lessons:
         index = sequence.layout(samples.groups, samples.timestamps, self._config.model.sequence_length)
         return sequence.gather(index, scale.apply(samples.features, scaling), samples.labels, samples.weights)
 
+    def _first_places(self, samples: Samples) -> NDArray[np.int64]:
+        """Place, in the order of time, of the first sample of each row of the arrays."""
+        steps = self._config.model.sequence_length
+        return sequence.layout(samples.groups, samples.timestamps, steps)[:, 0]
+
     def _recipes(
-        self, champion: Champion | None, scaling: Scaling, training: TrainingConfig, n_samples: int
+        self, start: Params | None, training: TrainingConfig, n_samples: int, has_teacher: bool
     ) -> list[Recipe]:
         """From scratch by the preset, calmly and boldly; from the current weights, slowly and fast."""
         seed, given = self._config.dataset.seed, self._intake.overrides()
         fresh = initialise(self._intake.shape(), seed)
         calmer = calm(training, given)
         recipes = [Recipe("scratch-calm", fresh, calmer, seed), Recipe("scratch", fresh, training, seed)]
-        if champion is None:
+        if has_teacher and not training.enable_distillation:
+            recipes.append(Recipe("distilled", fresh, replace(calmer, enable_distillation=True), seed))
+        if start is None:
             return recipes
-        start = rescale(champion.params, champion.scaling, scaling)
         section = self._config.training
         slow = {"learning_rate": section.fine_tune_learning_rate, "epochs": section.fine_tune_epochs}
         tuned = resolve(section.preset, n_samples, given | slow)
         return [Recipe("fine-tuned", start, tuned, seed), Recipe("fine-tuned-fast", start, calmer, seed), *recipes]
+
+    def _recent(self, part: Part, start: Params | None, serving: bool, n_rows: int) -> Recipe | None:
+        """Train on the last rows only: from the current weights, or from scratch, calmly or boldly."""
+        seed, given = self._config.dataset.seed, self._intake.overrides()
+        training = resolve(self._config.training.preset, n_rows * self._config.model.sequence_length, given)
+        if not part.bold:
+            training = calm(training, given)
+        if n_rows > recent.MANY and given.get("epochs") is None:
+            training = replace(training, epochs=min(training.epochs, self._config.training.fine_tune_epochs))
+        tuned = serving and not part.fresh
+        if tuned and start is None:
+            return None
+        name = f"{'fine-tuned' if tuned else 'scratch' if part.bold else 'scratch-calm'}-{part.name}"
+        begun = start if tuned and start is not None else initialise(self._intake.shape(), seed)
+        return Recipe(name, begun, training, seed, part.first_row, lately=True)
+
+    def _may_use_column(self) -> bool:
+        """Whether a teacher in the logs may be learned from, beside learning without it."""
+        return self._config.training.enable_distillation is None and self._config.schema.teacher is not None
+
+    def _has_column(self, samples: Samples) -> bool:
+        return self._may_use_column() and bool(np.isfinite(samples.teachers).any())
+
+    def _with_column(self, train: Arrays, samples: Samples) -> Arrays:
+        index = sequence.layout(samples.groups, samples.timestamps, self._config.model.sequence_length)
+        logged = sequence.gather(index, samples.features, samples.labels, samples.weights, samples.teachers)
+        return replace(train, teachers=logged.teachers)
 
     def _teacher(self) -> str:
         teacher = self._config.training.teacher
@@ -139,8 +215,7 @@ class Lessons:
         teacher = self._teacher()
         index = sequence.layout(samples.groups, samples.timestamps, self._config.model.sequence_length)
         if teacher == "column":
-            logged = sequence.gather(index, samples.features, samples.labels, samples.weights, samples.teachers)
-            return replace(train, teachers=logged.teachers)
+            return self._with_column(train, samples)
         if teacher == "trained":
             shape, calmer = self._teacher_shape(), calm(training, self._intake.overrides())
             try:

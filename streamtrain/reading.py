@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streamtrain.types import InputRange, Samples
@@ -164,6 +165,8 @@ class Batch:
         Halves that were read before or that a later one replaced; outcomes that no label can be made from.
     released : tuple of int
         Quarantined lines, by `Quarantined.id`, that are in quarantine no longer.
+    slice_names : mapping of int to str
+        Names of slices of the samples, by their hash; not of all where there are very many.
     """
 
     samples: Samples
@@ -179,6 +182,7 @@ class Batch:
     n_repeated: int = 0
     n_unlabelled: int = 0
     released: tuple[int, ...] = ()
+    slice_names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ class Samples:
         A teacher's probability of label 1, in 0..1; NaN where the log has none.
     propensities : float32, (N,)
         Probability with which the logged choice was made, in (0, 1]; NaN where the log has none.
+    slices : uint64, (N,)
+        Stable hash of the slice (the task, the language …) that a record belongs to; 0 where the log has none.
     """
 
     features: F32
@@ -51,6 +53,7 @@ class Samples:
     weights: F32
     teachers: F32
     propensities: F32
+    slices: U64
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,14 @@ class Candidate:
         The configuration that it was trained with, as JSON values.
     sequence_length : int
         Steps of a session that it was trained on, one after the other.
+    calibration : dict or None
+        What was done to its logits after training, as JSON values.
+    lineage : dict or None
+        All else that determined the training, as JSON values.
+    window : bytes or None
+        Fingerprints of the samples, in order, that belong to `lineage`.
+    reference : dict or None
+        How the features that it was trained on are distributed, as JSON values.
     """
 
     config: FastGRNNConfig
@@ -221,6 +232,10 @@ class Candidate:
     inputs: tuple[InputRange, ...] = ()
     settings: dict[str, object] = field(default_factory=dict)
     sequence_length: int = 1
+    calibration: dict[str, object] | None = None
+    lineage: dict[str, object] | None = None
+    window: bytes | None = None
+    reference: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

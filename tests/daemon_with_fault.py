@@ -28,9 +28,9 @@ elif fault == "reading":
 
     FileReader.read = hang
 elif fault == "judge":
-    from streamtrain import cycle
+    from streamtrain import judging
 
-    cycle.judge = hang
+    judging.judge = hang
 elif fault == "publish":
     from streamtrain.publish.registry import Registry
 

@@ -1,8 +1,9 @@
 """State databases as older programs wrote them, kept as SQL, and what those programs themselves read in them.
 
-`state-v2` was written by the code of 0.1.0, `state-v1` by the one before it had halves of records. Each under the
-guide's schema: logs that were appended to, gzip, a line without an end, a log that was lost, two lines quarantined;
-`state-v2` also under a schema of decisions and outcomes.
+`state-v2` was written by the code of 0.1.0, `state-v1` by the one before it had halves of records, `state-v3` by the
+one before it had slices. Each under the guide's schema: logs that were appended to, gzip, a line without an end, a log
+that was lost, two lines quarantined; `state-v2` and `state-v3` also under a schema of decisions and outcomes, and
+`state-v3` with a table of which one row is quarantined.
 """
 
 import base64

@@ -19,4 +19,5 @@ def make(n, first_key=0, dim=3, start=0.0, timestamps=None, seed=0):
         weights=rng.random(n, np.float32),
         teachers=rng.random(n, np.float32),
         propensities=rng.random(n, np.float32),
+        slices=keys % np.uint64(5),
     )

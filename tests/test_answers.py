@@ -41,3 +41,12 @@ def test_one_step_is_each_sample_by_itself(tmp_path):
 def test_samples_of_other_features_are_refused(tmp_path, steps):
     with pytest.raises(ValueError, match="feature_0"):
         answers(loaded(tmp_path, steps), make(50, dim=4))
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_log_may_hold_what_no_router_takes(tmp_path, steps):
+    """The largest float32 is a number, and some write it for what is missing."""
+    model, samples = loaded(tmp_path, steps), make(50, dim=5)
+    samples.features[3, 2] = np.finfo(np.float32).max
+    samples.features[7, 0] = np.finfo(np.float32).min
+    assert np.isfinite(answers(model, samples)).all()

@@ -3,13 +3,14 @@
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
-from simulated_logs import lines, rows, write_config
+from simulated_logs import FEATURES, lines, rows, write_config
 
 from streamtrain import Router
 from streamtrain.config import load
@@ -359,3 +360,28 @@ def test_a_training_that_outlives_its_database_leaves_no_count_behind(tmp_path):
         assert cycle.learn().outcome == "published"
         assert cycle.store is not damaged[0]
         assert cycle.due()
+
+
+def test_the_largest_numbers_stop_nothing(tmp_path):
+    config = load(write_config(tmp_path))
+    with Cycle(config) as cycle:
+        for number in range(3):
+            records = rows(2000, seed=number, first_id=2000 * number)
+            records[7][FEATURES[1]] = float(np.finfo(np.float32).max)
+            (tmp_path / "logs" / f"{number}.jsonl").write_bytes(lines(records))
+            cycle.ingest()
+            assert cycle.learn().outcome in ("published", "rejected")
+        assert cycle.store.counts().n_total_ingested == 6000
+
+
+def test_a_state_that_is_gone_waits_for_samples(tmp_path):
+    config = load(write_config(tmp_path))
+    (tmp_path / "logs" / "a.jsonl").write_bytes(lines(rows(3000)))
+    with Cycle(config) as cycle:
+        cycle.ingest()
+        assert cycle.learn().outcome == "published"
+    shutil.rmtree(tmp_path / "state")
+    (tmp_path / "logs" / "a.jsonl").unlink()
+    with Cycle(config) as cycle:
+        cycle.ingest()
+        assert cycle.learn().outcome == "skipped"

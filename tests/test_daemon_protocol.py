@@ -43,7 +43,7 @@ def test_ready_after_the_first_scan_then_kicks_then_stopping(tmp_path):
         daemon.stop()
         assert told_before(systemd, "READY=1", "STOPPING=1")
         assert systemd.count("READY=1") == 1
-    assert [one["event"] for one in daemon.events()][-1] == "stopped"
+    assert daemon.events()[-1]["event"] == "stopped"
     assert daemon.events("published")[0]["version"]
 
 

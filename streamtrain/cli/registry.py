@@ -31,10 +31,24 @@ _SERVING = ("rollback", "promote")
 @CONFIG
 @ROUTERS
 @JSON
-def versions(config_file: Path, router: str | None, as_json: bool) -> None:
-    """List the published versions."""
+@MAYBE_VERSION
+@click.option(
+    "--report",
+    "report",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Write VERSION's report (or that of the last candidate `refused`) as one HTML file.",
+)
+def versions(config_file: Path, router: str | None, as_json: bool, version: str | None, report: str | None) -> None:
+    """List the published versions, or write the report of one (the current one if VERSION is not given)."""
     from streamtrain.outlet import catalog
 
+    if report is not None:
+        _write_report(config_file, router, version, report, as_json)
+        return
+    if version is not None:
+        raise click.UsageError("VERSION says of which one --report is to be written")
     found = {name: catalog(config).versions() for name, config in configs(config_file, router).items()}
     if as_json:
         print_json_of({name: [asdict(version) for version in those] for name, those in found.items()})
@@ -44,6 +58,33 @@ def versions(config_file: Path, router: str | None, as_json: bool) -> None:
     for name, those in found.items():
         print_router(name)
         print_versions(those)
+
+
+def _write_report(config_file: Path, router: str | None, version: str | None, file: str, as_json: bool) -> None:
+    """Write the report of a version to a file, or to stdout for `-`."""
+    from streamtrain.config import load
+    from streamtrain.ops.page.report import REFUSED, report_of
+    from streamtrain.outlet import catalog
+    from streamtrain.publish.catalog import is_version
+    from streamtrain.publish.durable import write_file
+    from streamtrain.publish.errors import NoVersionError
+
+    if version is None and (is_version(file) or file == REFUSED):
+        version, file = file, ""  # `versions --report VERSION`
+    found = catalog(load(config_file, router))
+    version = version or found.current()
+    if version is None:
+        raise NoVersionError(f"{found.models_dir} has no current version; nothing was published yet")
+    page = report_of(found, version)
+    if file == "-":
+        click.echo(page, nl=False)
+        return
+    target = Path(file or f"streamtrain-{version}.html")
+    write_file(target, page)
+    if as_json:
+        print_json({"version": version, "report": str(target), "bytes": len(page)})
+        return
+    click.echo(f"report of {version}: {target}")
 
 
 def _change(config_file: Path, router: str | None, event: str, change: Callable[[Any], str], as_json: bool) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +96,7 @@ def check(config_file: Path, router: str | None, as_json: bool) -> None:
 
     try:
         chosen = configs(config_file, router)
+        _check_golden(config_file, chosen)
     except ConfigError as error:
         if not as_json:
             raise
@@ -102,7 +104,10 @@ def check(config_file: Path, router: str | None, as_json: bool) -> None:
         print_json({"file": str(config_file), "valid": False, "mistakes": mistakes})
         raise click.exceptions.Exit(2) from error
     if as_json:
-        used = {name: {"config": to_dict(config), "presets": _presets(config)} for name, config in chosen.items()}
+        used = {
+            name: {"config": to_dict(config), "presets": _presets(config), "notes": _notes(config)}
+            for name, config in chosen.items()
+        }
         told = used[""] if list(used) == [""] else {"routers": used}
         print_json({"file": str(config_file), "valid": True} | told)
         return
@@ -110,7 +115,34 @@ def check(config_file: Path, router: str | None, as_json: bool) -> None:
         if name:
             click.echo(f"# router {name}:")
         _show(config)
+        for note in _notes(config):
+            click.echo(f"# note: {note}")
     click.echo(f"# {config_file}: valid")
+
+
+def _check_golden(config_file: Path, chosen: Mapping[str, Config]) -> None:
+    """Read the golden cases too, as every training does.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from streamtrain.config import ConfigError
+    from streamtrain.config.mistakes import Mistake
+    from streamtrain.ingest.golden import GoldenError, read_golden
+
+    mistakes = []
+    for name, config in chosen.items():
+        golden = config.gate.golden
+        if golden is None:
+            continue
+        try:
+            read_golden(golden, config.schema)
+        except GoldenError as error:
+            key = f"routers.{name}.gate.golden" if name else "gate.golden"
+            mistakes.append(Mistake(key, str(golden), "a file of golden cases", str(error)))
+    if mistakes:
+        raise ConfigError(config_file, mistakes)
 
 
 def shown(value: object) -> object:
@@ -127,6 +159,21 @@ def _presets(config: Config) -> dict[str, dict[str, object]]:
     chosen = list(PRESETS) if config.training.preset == "auto" else [config.training.preset]
     given = {key: value for key, value in asdict(config.training).items() if value is not None}
     return {name: asdict(resolve(name, 0, given)) for name in chosen}
+
+
+def _notes(config: Config) -> list[str]:
+    """Say what the samples that are at hand lack, if any are."""
+    from streamtrain.dataset.errors import StoreError
+    from streamtrain.dataset.exploration import explore
+    from streamtrain.dataset.store import Store
+
+    try:
+        with Store(config.state.directory / "state.db", config.schema.digest, readonly=True) as store:
+            read = (store.read(chunk) for chunk in store.chunks())
+            found = explore(((one.weights, one.propensities) for one in read), config.dataset.max_propensity_weight)
+    except StoreError:
+        return []  # nothing was read yet; what else is wrong, the commands that need it say
+    return [found.text] if (found.n_samples and found.status != "some") or found.warning else []
 
 
 def _show(config: Config) -> None:

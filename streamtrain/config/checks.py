@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ def cross_checks(config: Config) -> Iterator[Contradiction]:
     yield from _directories(config)
     yield from _schema(config)
     yield from _sizes(config)
+    yield from _promise(config)
     yield from _address(config)
     yield from _publish(config)
 
@@ -79,7 +81,8 @@ def _schema(config: Config) -> Iterator[Contradiction]:
     for index, name in enumerate(features):
         if name in features[:index]:
             yield Contradiction(("schema.features",), list(features), "every feature once", f"{name} is listed twice")
-    roles = ("label", "timestamp", "id", "session", "teacher", "weight", "propensity", "scores", "quality", "model")
+    optional = ("session", "teacher", "weight", "propensity", "slice", "scores", "quality", "model")
+    roles = ("label", "timestamp", "id", *optional)
     taken: dict[str, str] = {}
     for role in roles:
         field = getattr(schema, role)
@@ -170,12 +173,32 @@ def _sizes(config: Config) -> Iterator[Contradiction]:
             f"at most half of the training samples of the window ({int(window * (1 - holdout)) // 2})",
             "the window never holds as many of each, so nothing would ever be trained",
         )
-    if config.gate.min_holdout > window * holdout:
+    recent = window - int(window * config.dataset.reservoir)
+    if config.gate.min_holdout > recent * holdout:
         yield Contradiction(
-            ("gate.min_holdout", "dataset.window", "dataset.holdout"),
+            ("gate.min_holdout", "dataset.window", "dataset.reservoir", "dataset.holdout"),
             config.gate.min_holdout,
-            f"at most dataset.window times dataset.holdout ({int(window * holdout)})",
+            f"at most the recent part of dataset.window times dataset.holdout ({int(recent * holdout)})",
             "the holdout never gets as large, so nothing would ever be published",
+        )
+    golden = config.gate.golden
+    if golden is not None and not _is_file(golden):
+        yield Contradiction(("gate.golden",), str(golden), "a file of golden cases, or null", "there is no such file")
+
+
+def _promise(config: Config) -> Iterator[Contradiction]:
+    most = config.router.max_error
+    if most is None:
+        return
+    holdout = config.dataset.holdout
+    n_promise = int(config.dataset.window * min(holdout, 0.5 * (1.0 - holdout)))
+    needed = math.ceil(math.log(1 - config.gate.confidence) / math.log1p(-most))
+    if needed > n_promise:
+        yield Contradiction(
+            ("router.max_error", "dataset.window", "dataset.holdout"),
+            most,
+            f"a rate that {n_promise} samples, as large as the holdout, can show",
+            f"that takes {needed} routed samples without one mistake",
         )
 
 
@@ -206,6 +229,13 @@ def _publish(config: Config) -> Iterator[Contradiction]:
             )
         if not _is_address(webhook.url):
             yield Contradiction(("publish.webhooks",), None, "addresses http://HOST… or https://HOST…")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _is_address(url: str) -> bool:

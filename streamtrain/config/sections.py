@@ -31,12 +31,14 @@ Versions = Annotated[int, Meta(ge=2, le=2**31 - 1, description="a whole number �
 Width = Annotated[int, Meta(ge=1, le=1024, description="a whole number in 1..1024")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number in 0..1")]
 Held = Annotated[float, Meta(ge=0.01, le=0.9, description="a number in 0.01..0.9")]
+Error = Annotated[float, Meta(ge=0.0001, le=0.5, description="a number in 0.0001..0.5")]
 Decay = Annotated[float, Meta(ge=0, lt=1, description="a number ≥ 0 and < 1")]
 Rate = Annotated[float, Meta(gt=0, le=10, description="a number > 0 and ≤ 10")]
 Factor = Annotated[float, Meta(gt=0, le=1, description="a number > 0 and ≤ 1")]
 Scale = Annotated[float, Meta(gt=0, le=1e6, description="a number > 0")]
 Penalty = Annotated[float, Meta(ge=0, le=1e6, description="a number ≥ 0")]
 Confidence = Annotated[float, Meta(ge=0.5, lt=1, description="a number ≥ 0.5 and < 1")]
+Significance = Annotated[float, Meta(gt=0, lt=0.5, description="a number > 0 and < 0.5")]
 Seconds = Annotated[
     float,
     Meta(gt=0, le=3.2e9, extra={"unit": "s"}, description="a duration > 0, such as 30s, 10m, 1h30m or 7d, or seconds"),
@@ -162,6 +164,9 @@ class SchemaSection:
     teacher: Annotated[Column | None, "A stronger model's probability of label 1, for distillation."] = None
     weight: Annotated[Column | None, "How much a record counts; 1 without."] = None
     propensity: Annotated[Column | None, "Probability with which the logged choice was made."] = None
+    slice: Annotated[
+        Column | None, "What a record belongs to, such as a task; the gate looks at every slice by itself."
+    ] = None
     scores: Annotated[
         Column | None,
         "Score of each model, by name; the label is then 1 where the cheapest is within `tolerance` of the best.",
@@ -199,6 +204,10 @@ class DatasetSection:
 
     window: Annotated[Count, "Newest samples that are learned from and judged on."] = 100_000
     max_age_s: Annotated[Seconds | None, "Older samples leave the window; null keeps them."] = None
+    reservoir: Annotated[
+        Annotated[float, Meta(ge=0, le=0.9, description="a number in 0..0.9")],
+        "Share of the window that is a random choice of older samples, half of either label, once it is full.",
+    ] = 0.1
     holdout: Annotated[Held, "Share of sessions that candidates are judged on and never trained on."] = 0.2
     max_propensity_weight: Annotated[
         Annotated[float, Meta(ge=1, le=1e6, description="a number ≥ 1")],
@@ -263,6 +272,9 @@ class TrainingSection:
         CountFromZero, "Last epochs, with the weights rounded to INT8 in the forward pass; kept only where that helps."
     ] = 0
     prune: Annotated[Decay, "Share of each weight matrix that is set to zero, smallest first."] = 0.0
+    calibrate: Annotated[
+        bool, "Stretch the winner's logits so that its probabilities come true on the validation split."
+    ] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,21 +292,63 @@ class GateSection:
     """What a candidate must show on the holdout to be published. See docs/gate.md."""
 
     min_accuracy: Annotated[Share, "The floor: accuracy below it is refused; 0 sets none."] = 0.85
+    bound: Annotated[
+        Literal["point", "lower"], "What must reach the floor: the accuracy, or its lower bound at `confidence`."
+    ] = "point"
     beat_baseline: Annotated[bool, "Refuse what is not surely better than always answering the base rate."] = True
     min_auc: Annotated[Share, "Area under the ROC curve below it is refused."] = 0.60
     versus_current: Annotated[
         Literal["not_worse", "better", "off"], "Against the current version on the same samples, by paired tests."
     ] = "not_worse"
     min_holdout: Annotated[Count, "Fewer holdout samples than that judge nothing; training waits."] = 200
-    confidence: Annotated[Confidence, "One-sided confidence of every bound and test."] = 0.95
+    confidence: Annotated[
+        Confidence, "One-sided confidence of every bound and test; tightened when the holdout is used again."
+    ] = 0.95
+    slice_min_samples: Annotated[Count, "Slices with fewer holdout samples are not compared by themselves."] = 100
+    max_powerful_rise: Annotated[
+        Share | None,
+        "At most so much more of the traffic may go to the powerful model than with the current version; null sets no "
+        "limit.",
+    ] = None
+    golden: Annotated[
+        Path | None, "Cases that must come out right, always: JSON Lines with features and label; null has none."
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftSection:
+    """What is made of the champion's answers to new samples. See docs/drift.md."""
+
+    detect: Annotated[bool, "Watch for changes of the world, and learn at once from what comes after one."] = True
+    adwin_delta: Annotated[
+        Significance, "ADWIN's significance: smaller gives fewer false alarms and finds changes later."
+    ] = 1e-6
+    page_hinkley: Annotated[
+        Penalty, "Page-Hinkley's threshold on errors, in wrong decisions more than before; 0 is never an alarm."
+    ] = 60.0
+    psi: Annotated[
+        Penalty,
+        "Population stability index of a feature, against the champion's training samples, that is an alarm; 0: none.",
+    ] = 0.25
+    rollback: Annotated[
+        bool, "Roll a version back that is surely worse on new samples than the last one that proved itself."
+    ] = True
+    rollback_confidence: Annotated[
+        Confidence, "That a version which is no worse is never rolled back, however long it is watched."
+    ] = 0.995
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterSection:
-    """What the router does to features before it asks the model."""
+    """What the router does to features before it asks the model, and what is promised of its decisions."""
 
     input_scale: Annotated[
         Scales | None, "Factors that the router's own feature engineering applies, one per feature; null means none."
+    ] = None
+    max_error: Annotated[
+        Error | None,
+        "Most that may go wrong of what is routed to the lightweight model: each version gets the threshold that keeps "
+        "it, with `gate.confidence`, by samples set aside for it alone. Null sets none.",
     ] = None
 
 
@@ -352,6 +406,7 @@ class Config:
     training: TrainingSection = field(default_factory=TrainingSection)
     trigger: TriggerSection = field(default_factory=TriggerSection)
     gate: GateSection = field(default_factory=GateSection)
+    drift: DriftSection = field(default_factory=DriftSection)
     router: RouterSection = field(default_factory=RouterSection)
     publish: PublishSection = field(default_factory=PublishSection)
     status: StatusSection = field(default_factory=StatusSection)
@@ -368,6 +423,7 @@ SECTIONS: dict[str, type[Any]] = {
     "training": TrainingSection,
     "trigger": TriggerSection,
     "gate": GateSection,
+    "drift": DriftSection,
     "router": RouterSection,
     "publish": PublishSection,
     "status": StatusSection,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamtrain.dataset.reservoir import Pool
 from streamtrain.dataset.select import concatenate, select
-from streamtrain.types import F64, U64, Samples
+from streamtrain.types import F64, U64, Bools, Samples
 
 # In the order of the table's columns.
 _KINDS: Final = {
@@ -22,6 +23,7 @@ _KINDS: Final = {
     "weights": "<f4",
     "teachers": "<f4",
     "propensities": "<f4",
+    "slices": "<u8",
     "features": "<f4",
 }
 _MERGED: Final = 16  # so many small chunks in a row become one
@@ -95,6 +97,7 @@ def insert(db: sqlite3.Connection, schema: int, samples: Samples) -> Chunk:
         "weights": bool(np.all(samples.weights == 1.0)),
         "teachers": bool(np.all(np.isnan(samples.teachers))),
         "propensities": bool(np.all(np.isnan(samples.propensities))),
+        "slices": not samples.slices.any(),
     }
     blobs = [
         None if usual.get(name) else np.ascontiguousarray(getattr(samples, name), kind).reshape(-1).view(np.uint8)
@@ -104,8 +107,8 @@ def insert(db: sqlite3.Connection, schema: int, samples: Samples) -> Chunk:
     oldest, newest = float(samples.timestamps.min()), float(samples.timestamps.max())
     row = db.execute(
         """INSERT INTO chunks (schema, n, dim, oldest, newest,
-               keys, timestamps, labels, groups, weights, teachers, propensities, features)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+               keys, timestamps, labels, groups, weights, teachers, propensities, slices, features)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (schema, n, dim, oldest, newest, *blobs),
     )
     return Chunk(int(row.lastrowid or 0), n, dim, oldest, newest, samples.keys.copy())
@@ -125,7 +128,7 @@ def read(db: sqlite3.Connection, chunk: Chunk) -> Samples:
         Read-only views of the row.
     """
     row = db.execute(
-        """SELECT keys, timestamps, labels, groups, weights, teachers, propensities, features
+        """SELECT keys, timestamps, labels, groups, weights, teachers, propensities, slices, features
            FROM chunks WHERE id = ?""",
         (chunk.id,),
     ).fetchone()
@@ -138,6 +141,7 @@ def read(db: sqlite3.Connection, chunk: Chunk) -> Samples:
     columns.setdefault("weights", np.ones(chunk.n, np.float32))
     columns.setdefault("teachers", np.full(chunk.n, np.nan, np.float32))
     columns.setdefault("propensities", np.full(chunk.n, np.nan, np.float32))
+    columns.setdefault("slices", np.zeros(chunk.n, np.uint64))
     columns["features"] = columns["features"].reshape(chunk.n, chunk.dim)
     return Samples(**columns)
 
@@ -157,8 +161,26 @@ def timestamps(db: sqlite3.Connection, chunk: Chunk) -> F64:
     return np.frombuffer(db.execute("SELECT timestamps FROM chunks WHERE id = ?", (chunk.id,)).fetchone()[0], "<f8")
 
 
+def candidates(db: sqlite3.Connection, chunk: Chunk) -> Pool:
+    """Read what of a chunk's samples decides about a reservoir, without their features.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+    chunk : Chunk
+
+    Returns
+    -------
+    Pool
+    """
+    labels, groups = db.execute("SELECT labels, groups FROM chunks WHERE id = ?", (chunk.id,)).fetchone()
+    return Pool(
+        chunk.keys if groups is None else np.frombuffer(groups, "<u8"), chunk.keys, np.frombuffer(labels, "<f4")
+    )
+
+
 def delete(db: sqlite3.Connection, chunks: Iterable[Chunk]) -> None:
-    """Delete chunks with the ranges they came from.
+    """Delete chunks; the ranges they came from stay, for whoever keeps some of their samples.
 
     Parameters
     ----------
@@ -166,12 +188,15 @@ def delete(db: sqlite3.Connection, chunks: Iterable[Chunk]) -> None:
         In a transaction.
     chunks : iterable of Chunk
     """
-    ids = [(chunk.id,) for chunk in chunks]
-    db.executemany("DELETE FROM chunks WHERE id = ?", ids)
-    db.executemany("DELETE FROM ranges WHERE chunk = ?", ids)
+    db.executemany("DELETE FROM chunks WHERE id = ?", [(chunk.id,) for chunk in chunks])
 
 
-def merge_small(db: sqlite3.Connection, schema: int, chunks: Sequence[Chunk]) -> list[Chunk]:
+def merge_small(
+    db: sqlite3.Connection,
+    schema: int,
+    chunks: Sequence[Chunk],
+    on_merge: Callable[[int, Sequence[int]], None] = lambda merged, parts: None,
+) -> list[Chunk]:
     """Merge small chunks at the end of the list once there are many; big ones are never rewritten.
 
     Parameters
@@ -181,6 +206,8 @@ def merge_small(db: sqlite3.Connection, schema: int, chunks: Sequence[Chunk]) ->
     schema : int
     chunks : sequence of Chunk
         All of the schema, in the order of reading.
+    on_merge : callable
+        Told of the id that several became.
 
     Returns
     -------
@@ -199,12 +226,18 @@ def merge_small(db: sqlite3.Connection, schema: int, chunks: Sequence[Chunk]) ->
             db.executemany("UPDATE ranges SET chunk = ? WHERE chunk = ?", moved)
             delete(db, small)
             _join_ranges(db, merged.id)
+            on_merge(merged.id, [chunk.id for chunk in small])
             remaining[-n_small:] = [merged]
     return remaining
 
 
 def keep_newest(
-    db: sqlite3.Connection, schema: int, chunks: Sequence[Chunk], count: int, older_than: float
+    db: sqlite3.Connection,
+    schema: int,
+    chunks: Sequence[Chunk],
+    count: int,
+    older_than: float,
+    let_go: Callable[[Sequence[tuple[Chunk, Bools]]], None] = lambda leaving: None,
 ) -> list[Chunk]:
     """Drop the chunks of which nothing is among the newest `count` samples, nor newer than `older_than`.
 
@@ -220,6 +253,8 @@ def keep_newest(
     count : int
     older_than : float
         Seconds since the epoch.
+    let_go : callable
+        Told which samples of which chunks go, while they are still there.
 
     Returns
     -------
@@ -232,8 +267,12 @@ def keep_newest(
     gone: list[Chunk] = []
     for chunk, mask in zip(chunks, chosen, strict=True):
         (remaining if mask.any() else gone).append(chunk)
-    if sum(chunk.n for chunk in remaining) > 2 * count:
-        masks = {chunk.id: mask for chunk, mask in zip(chunks, chosen, strict=True)}
+    masks = {chunk.id: mask for chunk, mask in zip(chunks, chosen, strict=True)}
+    whole = sum(chunk.n for chunk in remaining) <= 2 * count
+    leaving = [(chunk, ~masks[chunk.id]) for chunk in (gone if whole else chunks) if not masks[chunk.id].all()]
+    if leaving:
+        let_go(leaving)
+    if not whole:
         cut: list[Chunk] = []
         for chunk in remaining:
             mask = masks[chunk.id]

@@ -24,7 +24,7 @@ from streamtrain.dataset.errors import StoreError, StoreNewerError
 
 _LOG = logging.getLogger(__name__)
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Format that this program reads and writes."""
 PROGRAM: Final = json.dumps(f"streamtrain {__version__}")
 """Who writes, as the fact `WRITTEN_BY` says it."""
@@ -32,7 +32,7 @@ WRITTEN_BY: Final = "written_by"
 MIGRATED: Final = "migrated"
 """The fact under which a store remembers its last migration: {"time", "from", "to", "backup"}."""
 # The programs that wrote them, for whoever has one in hand.
-_WRITERS: Final = {1: "a streamtrain before 0.1.0", 2: "streamtrain 0.1.0"}
+_WRITERS: Final = {1: "a streamtrain before 0.1.0", 2: "streamtrain 0.1.0", 3: "a streamtrain before slices"}
 _SPARE_BYTES: Final = 16 * 1024 * 1024
 
 # What each version added to the one before.
@@ -54,6 +54,25 @@ _STEPS: Final = {
     # bytes of forgotten ones are added up; sources that were seen before anything was read of them; positions in
     # databases and Parquet files; quarantined lines with their header. The facts say who wrote it, from here on.
     3: (),
+    # The slice of each sample, and names of slices. What is kept of samples that fell out of the window is one chunk
+    # more, under the negative number of its schema: `limits` are the least hashes that were let go of, of either class,
+    # and `origins` the chunks that its samples came from, whose ranges stay as long as any of them does.
+    4: (
+        "ALTER TABLE chunks ADD COLUMN slices BLOB",
+        """CREATE TABLE slices (
+            schema INTEGER NOT NULL,
+            hash INTEGER NOT NULL,
+            seen REAL NOT NULL,
+            name TEXT NOT NULL,
+            PRIMARY KEY (schema, hash)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE reservoirs (
+            schema INTEGER PRIMARY KEY,
+            chunk INTEGER NOT NULL,
+            limits TEXT NOT NULL,
+            origins BLOB NOT NULL
+        )""",
+    ),
 }
 
 

@@ -20,7 +20,15 @@ REBUILT: Final = "rebuilt"
 """The fact under which a store remembers that it replaced a damaged one."""
 
 
-def open_store(path: Path, digest: str, *, max_samples: int, clock: Callable[[], float] = time.time) -> Store:
+def open_store(
+    path: Path,
+    digest: str,
+    *,
+    max_samples: int,
+    reservoir: int = 0,
+    by_session: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Store:
     """Open a store for writing; one that is damaged is set aside and begun anew.
 
     Parameters
@@ -28,7 +36,8 @@ def open_store(path: Path, digest: str, *, max_samples: int, clock: Callable[[],
     path : Path
     digest : str
         Of the log schema.
-    max_samples : int
+    max_samples, reservoir, by_session
+        As for `Store`.
     clock : callable
         Seconds since the epoch.
 
@@ -42,15 +51,24 @@ def open_store(path: Path, digest: str, *, max_samples: int, clock: Callable[[],
         Whatever else is wrong with it. The database of another program is left alone.
     """
     try:
-        return Store(path, digest, max_samples=max_samples, clock=clock)
+        return Store(path, digest, max_samples=max_samples, reservoir=reservoir, by_session=by_session, clock=clock)
     except StoreDamagedError as damage:
         if damage.foreign:
             raise
-        return rebuild(path, digest, damage, max_samples=max_samples, clock=clock)
+        return rebuild(
+            path, digest, damage, max_samples=max_samples, reservoir=reservoir, by_session=by_session, clock=clock
+        )
 
 
 def rebuild(
-    path: Path, digest: str, damage: StoreDamagedError, *, max_samples: int, clock: Callable[[], float] = time.time
+    path: Path,
+    digest: str,
+    damage: StoreDamagedError,
+    *,
+    max_samples: int,
+    reservoir: int = 0,
+    by_session: bool = False,
+    clock: Callable[[], float] = time.time,
 ) -> Store:
     """Set a damaged database aside and begin a new one, and say so.
 
@@ -62,7 +80,8 @@ def rebuild(
         Of the log schema.
     damage : StoreDamagedError
         What is wrong with it.
-    max_samples : int
+    max_samples, reservoir, by_session
+        As for `Store`.
     clock : callable
         Seconds since the epoch.
 
@@ -77,7 +96,9 @@ def rebuild(
     """
     if _is_sound(path):
         try:
-            store = Store(path, digest, max_samples=max_samples, clock=clock)
+            store = Store(
+                path, digest, max_samples=max_samples, reservoir=reservoir, by_session=by_session, clock=clock
+            )
         except StoreDamagedError as again:
             damage = again
         else:
@@ -97,7 +118,7 @@ def rebuild(
         damage,
         aside,
     )
-    store = Store(path, digest, max_samples=max_samples, clock=clock)
+    store = Store(path, digest, max_samples=max_samples, reservoir=reservoir, by_session=by_session, clock=clock)
     store.set(REBUILT, {"time": clock(), "aside": str(aside), "reason": str(damage)})
     return store
 

@@ -54,4 +54,4 @@ def empty(dim: int) -> Samples:
     """Make a batch of no samples with D = `dim` features."""
     none = np.empty(0, np.float32)
     keys = np.empty(0, np.uint64)
-    return Samples(np.empty((0, dim), np.float32), none, np.empty(0), keys, keys, none, none, none)
+    return Samples(np.empty((0, dim), np.float32), none, np.empty(0), keys, keys, none, none, none, keys)

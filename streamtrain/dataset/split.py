@@ -10,6 +10,7 @@ from streamtrain.types import U64, Bools
 
 HOLDOUT = "holdout"
 VALIDATION = "validation"
+PROMISE = "promise"
 
 
 def in_fraction(groups: U64, fraction: float, seed: int, salt: str) -> Bools:
@@ -28,7 +29,7 @@ def in_fraction(groups: U64, fraction: float, seed: int, salt: str) -> Bools:
     seed : int
         Any whole number; its low 64 bits count.
     salt : str
-        What the split is for: `HOLDOUT`, `VALIDATION`, …
+        What the split is for: `HOLDOUT`, `VALIDATION`, `PROMISE`, …
 
     Returns
     -------
@@ -42,9 +43,9 @@ def in_fraction(groups: U64, fraction: float, seed: int, salt: str) -> Bools:
     if not 0.0 <= fraction <= 1.0:
         raise ValueError(f"in_fraction: fraction is {fraction}, expected a number in 0..1")
     salted = hashlib.blake2b(f"{seed & (2**64 - 1)}:{salt}".encode(), digest_size=8).digest()
-    mixed = _mix(groups ^ np.uint64(int.from_bytes(salted, "little")))
+    bits = mix(groups ^ np.uint64(int.from_bytes(salted, "little")))
     # 53 bits are exact in a float64, so that fraction 1 chooses everything and 0 nothing.
-    return (mixed >> np.uint64(11)).astype(np.float64) < fraction * 2.0**53
+    return (bits >> np.uint64(11)).astype(np.float64) < fraction * 2.0**53
 
 
 def split(groups: U64, fraction: float, seed: int, salt: str = HOLDOUT) -> tuple[Bools, Bools]:
@@ -64,9 +65,9 @@ def split(groups: U64, fraction: float, seed: int, salt: str = HOLDOUT) -> tuple
     return ~chosen, chosen
 
 
-def _mix(values: U64) -> U64:
-    """Apply the finalizer of splitmix64."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+def mix(values: U64) -> U64:
+    """Apply the finalizer of splitmix64, a bijection of 64 bits."""
+    bits = values + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))

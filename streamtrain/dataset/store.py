@@ -18,15 +18,17 @@ from threading import RLock
 from types import TracebackType
 from typing import Self
 
-from streamtrain.dataset import chunks, ledger, waiting
+from streamtrain.dataset import chunks, ledger, retained, slices, waiting
 from streamtrain.dataset.chunks import Chunk
 from streamtrain.dataset.counts import Counts, add_up, count
 from streamtrain.dataset.errors import StoreDamagedError, StoreError
 from streamtrain.dataset.keys import KeyIndex
+from streamtrain.dataset.reservoir import Pool, no_limits
+from streamtrain.dataset.retained import Retained
 from streamtrain.dataset.select import select
 from streamtrain.dataset.tables import connect, failure, lock
 from streamtrain.reading import Batch, Committed, Quarantined, Source, SourceFile
-from streamtrain.types import F64, InputRange, Samples
+from streamtrain.types import F64, Bools, InputRange, Samples
 
 
 class Store:
@@ -40,6 +42,10 @@ class Store:
         `Schema.digest` of the logs. Samples and offsets of another schema stay apart. Without it, the schema used last.
     max_samples : int, optional
         Hold at most about twice as many, the newest. Without it, everything until `prune`.
+    reservoir : int
+        Of those that are dropped, keep what a reservoir of so many samples needs (see `streamtrain.dataset.reservoir`).
+    by_session : bool
+        It is one of whole sessions.
     readonly : bool
         Look on while another process writes. Figures are as of opening or `refresh`; what writes raises StoreError.
     max_quarantined : int
@@ -64,12 +70,15 @@ class Store:
         schema_digest: str | None = None,
         *,
         max_samples: int | None = None,
+        reservoir: int = 0,
+        by_session: bool = False,
         readonly: bool = False,
         max_quarantined: int = 10_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self._max_samples = max_samples
+        self._reservoir, self._fresh = reservoir, no_limits(by_session)
         self._max_quarantined = max_quarantined
         self._clock = clock
         self._readonly = readonly
@@ -128,13 +137,14 @@ class Store:
                         "INSERT INTO ranges VALUES (?, ?, ?, ?)",
                         [(chunk.id, int(part.source, 16), part.start, part.end) for part in batch.ranges],
                     )
-                    remaining = chunks.merge_small(self._db, self._schema, [*self._chunks, chunk])
+                    remaining = chunks.merge_small(self._db, self._schema, [*self._chunks, chunk], self._moved)
                 ledger.write_sources(self._db, self._schema, batch.sources, now)
                 ledger.write_files(self._db, self._schema, batch.files, now)
                 if batch.quarantined:
                     ledger.write_quarantined(self._db, self._schema, batch.quarantined, self._max_quarantined)
                 ledger.release(self._db, batch.released)
                 waiting.write(self._db, self._schema, batch.pending, now)
+                slices.write(self._db, self._schema, batch.slice_names, now)
                 n_expired = 0 if batch.bound is None else waiting.expire(self._db, self._schema, batch.bound, now)
                 committed = Committed(n_new, n_given - n_new, n_expired)
                 if n_given or n_expired or batch.n_lines or batch.n_recognised:
@@ -158,7 +168,7 @@ class Store:
         Returns
         -------
         int
-            Samples dropped. Their keys are forgotten with them.
+            Samples dropped. Their keys are forgotten with them, but for those that the reservoir keeps.
 
         Raises
         ------
@@ -171,10 +181,11 @@ class Store:
             if n_before <= count and all(chunk.newest >= cutoff for chunk in self._chunks):
                 return 0
             with self._writing("drop samples that fell out of the window"):
-                remaining = chunks.keep_newest(self._db, self._schema, self._chunks, count, cutoff)
+                remaining = chunks.keep_newest(self._db, self._schema, self._chunks, count, cutoff, self._let_go)
+                retained.forget_ranges(self._db)
             if len(remaining) != len(self._chunks) or sum(chunk.n for chunk in remaining) != n_before:
                 self._chunks = remaining
-                self._index = KeyIndex(chunk.keys for chunk in remaining)
+                self._index_keys()
             return n_before - self._n_held()
 
     def refresh(self) -> None:
@@ -182,7 +193,7 @@ class Store:
         with self._guard, self._reading("read the list of chunks"):
             self._chunks = chunks.listed(self._db, self._schema)
             if not self._readonly:
-                self._index = KeyIndex(chunk.keys for chunk in self._chunks)
+                self._index_keys()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -221,6 +232,11 @@ class Store:
         with self._guard, self._reading("look at halves of records"):
             return waiting.since(self._db, self._schema)
 
+    def slice_names(self) -> Mapping[int, str]:
+        """Names of slices, by `Samples.slices`: at most 1,000, those read last, each cut to 200 characters."""
+        with self._guard, self._reading("read the names of slices"):
+            return slices.read(self._db, self._schema)
+
     def quarantine(self, limit: int = 100, skip: int = 0) -> list[Quarantined]:
         """Quarantined lines, the latest first: at most `limit` after the first `skip`."""
         with self._guard, self._reading("read the quarantine"):
@@ -254,12 +270,13 @@ class Store:
     def input_ranges(self) -> tuple[InputRange, ...]:
         """Which bytes of which files the samples held came from; ranges of one source don't overlap."""
         query = """SELECT ranges.source, sources.path, ranges.start, ranges.stop
-                   FROM chunks JOIN ranges ON ranges.chunk = chunks.id
-                   JOIN sources ON sources.schema = chunks.schema AND sources.key = ranges.source
-                   WHERE chunks.schema = ? ORDER BY ranges.source, ranges.start"""
+                   FROM ranges JOIN sources ON sources.schema = ?1 AND sources.key = ranges.source
+                   WHERE ranges.chunk IN (SELECT id FROM chunks WHERE schema = ?1 UNION SELECT value FROM json_each(?2))
+                   ORDER BY ranges.source, ranges.start"""
         joined: list[InputRange] = []
         with self._guard, self._reading("read the input ranges"):
-            for key, path, start, stop in self._db.execute(query, (self._schema,)):
+            origins = json.dumps(retained.origins(self._db, self._schema))
+            for key, path, start, stop in self._db.execute(query, (self._schema, origins)):
                 source = f"{key:016x}"
                 if joined and joined[-1].source == source and joined[-1].end >= start:
                     last = joined.pop()
@@ -281,6 +298,16 @@ class Store:
         """Read the timestamps of a chunk only, as a read-only array."""
         with self._guard, self._reading("read timestamps"):
             return chunks.timestamps(self._db, chunk)
+
+    def candidates(self, chunk: Chunk) -> Pool:
+        """Read what of a chunk's samples decides about a reservoir, as read-only arrays."""
+        with self._guard, self._reading("read sessions and labels"):
+            return chunks.candidates(self._db, chunk)
+
+    def retained(self, by_session: bool = False) -> Retained:
+        """List what is kept of samples that were dropped, for a reservoir of samples or of sessions."""
+        with self._guard, self._reading("read the reservoir"):
+            return retained.read(self._db, self._schema, no_limits(by_session))
 
     def get(self, key: str, default: object = None) -> object:
         """Look up a fact, such as the state of the cycle.
@@ -330,6 +357,17 @@ class Store:
                     self._db.execute("UPDATE totals SET n_lines = n_lines")
             finally:
                 self._db.execute("PRAGMA synchronous = NORMAL")
+
+    def _index_keys(self) -> None:
+        held = retained.read(self._db, self._schema, self._fresh).chunk
+        kept = () if held is None else (held.keys,)
+        self._index = KeyIndex([*(chunk.keys for chunk in self._chunks), *kept])
+
+    def _let_go(self, leaving: Sequence[tuple[Chunk, Bools]]) -> None:
+        retained.take_in(self._db, self._schema, self._reservoir, self._fresh, leaving)
+
+    def _moved(self, merged: int, parts: Sequence[int]) -> None:
+        retained.move(self._db, self._schema, merged, parts)
 
     def _n_held(self) -> int:
         return sum(chunk.n for chunk in self._chunks)

@@ -16,6 +16,7 @@ from streamtrain.ingest.hashing import NO_TEXT, hash_offsets, hash_texts
 from streamtrain.ingest.labels import LabelError, Labeller
 from streamtrain.ingest.packing import BOOL_BYTES, FLOAT_BYTES, Table
 from streamtrain.ingest.schema import Schema, VectorField
+from streamtrain.ingest.slices import NO_SLICE, SliceNames, of_values
 from streamtrain.types import F64, U64, Bools, Samples
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -29,6 +30,8 @@ class Columns:
     schema : Schema
     clock : callable
         Seconds since the epoch, for lines without a time.
+    slice_names : SliceNames
+        Where the names of slices are noted.
 
     Attributes
     ----------
@@ -36,9 +39,10 @@ class Columns:
         The msgspec struct that a line is decoded into, made from the schema.
     """
 
-    def __init__(self, schema: Schema, clock: Callable[[], float]) -> None:
+    def __init__(self, schema: Schema, clock: Callable[[], float], slice_names: SliceNames) -> None:
         self._schema = schema
         self._clock = clock
+        self._slice_names = slice_names
         self._dim = len(schema.feature_names)
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         rename: dict[str, str] = {}
@@ -64,6 +68,7 @@ class Columns:
             ("teacher", schema.teacher, float | None),
             ("weight", schema.weight, float | None),
             ("propensity", schema.propensity, float | None),
+            ("slice", schema.slice, msgspec.Raw),
         ):
             if name is not None and name not in rename.values():
                 fields.append((attribute, kind, None))
@@ -107,12 +112,18 @@ class Columns:
             _numbers(rows, "weight", self._schema.weight, 1.0, is_weight, "a finite number ≥ 0", wrong),
             _numbers(rows, "teacher", self._schema.teacher, np.nan, in_unit, "a number in 0..1", wrong),
             _numbers(rows, "propensity", self._schema.propensity, np.nan, is_propensity, "above 0, at most 1", wrong),
+            self._slices(rows),
         ]
         if wrong:
             kept = np.ones(len(rows), np.bool_)
             kept[list(wrong)] = False
             columns = [column[kept] for column in columns]
         return Samples(*columns), wrong
+
+    def _slices(self, rows: list[Any]) -> U64:
+        if self._schema.slice is None:
+            return np.full(len(rows), NO_SLICE)
+        return of_values(list(map(attrgetter("slice"), rows)), self._slice_names)
 
     def _scored(self, rows: list[Any], wrong: dict[int, str]) -> tuple[F64, F64, F64 | None]:
         """Bring features into an array, and make labels from scores."""

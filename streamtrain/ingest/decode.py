@@ -15,6 +15,7 @@ from streamtrain.ingest.halves import Half, HalfColumns
 from streamtrain.ingest.hashing import Buffer
 from streamtrain.ingest.regular import RegularLines
 from streamtrain.ingest.schema import Schema
+from streamtrain.ingest.slices import SliceNames
 from streamtrain.types import Samples
 
 I64 = NDArray[np.int64]
@@ -56,16 +57,19 @@ class Decoder:
     schema : Schema
     clock : callable
         Seconds since the epoch, for lines without a time.
+    names : SliceNames, optional
+        Where the names of slices are noted.
     """
 
-    def __init__(self, schema: Schema, clock: Callable[[], float]) -> None:
-        self._columns = Columns(schema, clock)
-        self._halves = None if schema.join is None else HalfColumns(schema, schema.join, clock)
+    def __init__(self, schema: Schema, clock: Callable[[], float], names: SliceNames | None = None) -> None:
+        names = SliceNames() if names is None else names
+        self._columns = Columns(schema, clock, names)
+        self._halves = None if schema.join is None else HalfColumns(schema, schema.join, clock, names)
         line_type = self._columns.line_type if self._halves is None else self._halves.line_type
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(line_type)
         self._regular = None
         if RegularLines.possible(schema):
-            self._regular = RegularLines(schema, clock, self._json.decode, _ERRORS)
+            self._regular = RegularLines(schema, clock, self._json.decode, _ERRORS, names)
 
     def decode_lines(self, data: Buffer, ends: I64, source: int, start: int) -> Decoded:
         """Decode complete lines.

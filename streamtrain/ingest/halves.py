@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streamtrain.ingest.columns import Columns
 from streamtrain.ingest.labels import LabelError, Labeller
 from streamtrain.ingest.schema import Join, Schema, VectorField
+from streamtrain.ingest.slices import SliceNames
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -28,6 +29,7 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     source: int
     start: int
     end: int
+    slice: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -40,6 +42,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     source: int
     start: int
     end: int
+    slice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class HalfColumns:
         Of the schema.
     clock : callable
         Seconds since the epoch, for lines without a time.
+    names : SliceNames
+        Where the names of slices are noted.
 
     Attributes
     ----------
@@ -68,13 +73,13 @@ class HalfColumns:
     labeller : Labeller
     """
 
-    def __init__(self, schema: Schema, join: Join, clock: Callable[[], float]) -> None:
+    def __init__(self, schema: Schema, join: Join, clock: Callable[[], float], names: SliceNames) -> None:
         self.labeller = Labeller(schema)
         self._schema = schema
         self._join = join
         # The key is the identity for now; it also is the session, where the log has none.
         plain = replace(schema, id=join.key, session=schema.session or join.key, scores=None, join=None)
-        self._columns = Columns(plain, clock)
+        self._columns = Columns(plain, clock, names)
         dim = len(schema.feature_names)
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
             ("kind", Literal.__getitem__((join.decision, join.outcome))),
@@ -95,6 +100,7 @@ class HalfColumns:
             ("teacher", schema.teacher, float | None),
             ("weight", schema.weight, float | None),
             ("propensity", schema.propensity, float | None),
+            ("slice", schema.slice, msgspec.Raw),
             ("label", schema.label, bool | float | None),
             ("scores", schema.scores, dict[str, float | None] | None),
             ("quality", schema.quality, float | None),
@@ -156,7 +162,8 @@ class HalfColumns:
                 except LabelError as error:
                     wrong[index] = str(error)
                     continue
-                halves.append(Half(key, Outcome(time_s, label, row.quality, row.model, *where)))
+                slice_ = int(samples.slices[place])
+                halves.append(Half(key, Outcome(time_s, label, row.quality, row.model, *where, slice_)))
                 continue
             value = Decision(
                 time_s,
@@ -167,6 +174,7 @@ class HalfColumns:
                 float(samples.propensities[place]),
                 row.model,
                 *where,
+                int(samples.slices[place]),
             )
             halves.append(Half(key, value))
         return halves, wrong

@@ -21,6 +21,7 @@ from streamtrain.ingest.retry import RetryReport, retry
 from streamtrain.ingest.rows import Rows
 from streamtrain.ingest.scan import EXCLUDE, INCLUDE, Chosen, Found, scan
 from streamtrain.ingest.schema import Schema
+from streamtrain.ingest.slices import SliceNames
 from streamtrain.ingest.tail import MAX_LINE_BYTES
 from streamtrain.reading import Batch, Bound, Committed
 
@@ -113,12 +114,13 @@ class Ingestor:
         self._options = options
         self._clock = clock
         self._register = Register(store)
-        self._pile = Pile(len(schema.feature_names))
+        self._names = SliceNames()
+        self._pile = Pile(len(schema.feature_names), self._names)
         self._join = schema.join
         self._joiner = None if schema.join is None else Joiner(Labeller(schema), len(schema.feature_names))
         self._schema = schema
-        self._decoder = Decoder(schema, clock)
-        self._rows = Rows(schema, clock)
+        self._decoder = Decoder(schema, clock, self._names)
+        self._rows = Rows(schema, clock, self._names)
         self._reader = FileReader(
             self._register,
             self._pile,
@@ -239,7 +241,8 @@ class Ingestor:
         Exception
             Whatever `store.commit` raises; what was committed before stays so, and is in quarantine no longer.
         """
-        return retry(self._store, self._decoder, self._rows, len(self._schema.feature_names), self._joined, on_lines)
+        pile = Pile(len(self._schema.feature_names), self._names)
+        return retry(self._store, self._decoder, self._rows, pile, self._joined, on_lines)
 
     def finished(self) -> list[Finished]:
         """List the files that were read to their end, the last line whole, and have been left alone since.

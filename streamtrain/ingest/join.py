@@ -93,7 +93,7 @@ class Joiner:
         kept = pending({half.key for half in halves})
         records = {key: _DECODER.decode(record) for key, record in kept.items()}
         here = {id(half.value) for half in halves}
-        whole: list[tuple[int, Decision, float]] = []
+        whole: list[tuple[int, Decision, float, int]] = []
         n_repeated = n_unlabelled = 0
         for half in halves:
             record = records.setdefault(half.key, _Record())
@@ -115,10 +115,10 @@ class Joiner:
                 continue
             record.decision = None
             record.joined = [*record.joined, (decision.time_s, outcome.time_s)][-_REMEMBERED:]
-            whole.append((half.key, decision, label))
+            whole.append((half.key, decision, label, decision.slice or outcome.slice))
         ranges = tuple(
             InputRange(f"{decision.source:016x}", "", decision.start, decision.end)
-            for _, decision, _ in whole
+            for _, decision, _, _ in whole
             if id(decision) not in here
         )
         waiting = tuple(
@@ -127,13 +127,42 @@ class Joiner:
         )
         return Joined(self._samples(whole), ranges, waiting, n_repeated, n_unlabelled)
 
-    def _samples(self, whole: list[tuple[int, Decision, float]]) -> Samples:
-        decisions = [decision for _, decision, _ in whole]
+    def pairs(self, halves: Sequence[Half]) -> Samples:
+        """Put every decision together with every outcome of its key: whatever was joined once is among them.
+
+        Parameters
+        ----------
+        halves : sequence of Half
+            In any order.
+
+        Returns
+        -------
+        Samples
+        """
+        decisions: dict[int, list[Decision]] = {}
+        for half in halves:
+            if isinstance(half.value, Decision):
+                decisions.setdefault(half.key, []).append(half.value)
+        whole: list[tuple[int, Decision, float, int]] = []
+        for half in halves:
+            outcome = half.value
+            if isinstance(outcome, Decision):
+                continue
+            for decision in decisions.get(half.key, ()):
+                label = outcome.label
+                if label is None:
+                    label = self._labeller.from_quality(outcome.quality, outcome.model or decision.model)
+                if label is not None:
+                    whole.append((half.key, decision, label, decision.slice or outcome.slice))
+        return self._samples(whole)
+
+    def _samples(self, whole: list[tuple[int, Decision, float, int]]) -> Samples:
+        decisions = [decision for _, decision, _, _ in whole]
         times = np.array([decision.time_s for decision in decisions], np.float64)
-        keys = np.array([key for key, _, _ in whole], np.int64).view(np.uint64)
+        keys = np.array([key for key, _, _, _ in whole], np.int64).view(np.uint64)
         return Samples(
             features=np.frombuffer(b"".join(one.features for one in decisions), np.float32).reshape(-1, self._dim),
-            labels=np.array([label for _, _, label in whole], np.float32),
+            labels=np.array([label for _, _, label, _ in whole], np.float32),
             timestamps=times,
             # A task may come again: the record is its decision at its time.
             keys=mix(keys ^ mix(times.view(np.uint64))),
@@ -141,6 +170,7 @@ class Joiner:
             weights=np.array([one.weight for one in decisions], np.float32),
             teachers=np.array([one.teacher for one in decisions], np.float32),
             propensities=np.array([one.propensity for one in decisions], np.float32),
+            slices=np.array([slice_ for _, _, _, slice_ in whole], np.uint64),
         )
 
 

@@ -49,6 +49,7 @@ class Matches:
     numbers : dict of str to float64, (N,)
         Columns of numbers, and of truths as 0 and 1.
     texts : dict of str to Spans
+        Of texts, and of what is wanted as it is spelled.
     """
 
     lines: Bools
@@ -127,7 +128,9 @@ class Layout:
             return None
         return cls(tuple(fields), line[since:])
 
-    def match(self, data: NDArray[np.uint8], starts: I64, ends: I64, wanted: Collection[str]) -> Matches:
+    def match(
+        self, data: NDArray[np.uint8], starts: I64, ends: I64, wanted: Collection[str], spelled: str | None = None
+    ) -> Matches:
         """Read the lines that have this layout.
 
         Parameters
@@ -138,6 +141,8 @@ class Layout:
             Where each begins, and where its newline is.
         wanted : collection of str
             Fields whose columns are asked for.
+        spelled : str, optional
+            A field of numbers or truths of which the text is asked for too.
 
         Returns
         -------
@@ -147,6 +152,7 @@ class Layout:
         numbers: dict[str, F64] = {}
         texts: dict[str, Spans] = {}
         for field in self._fields:
+            places = reader.places
             if field.kind is Kind.FRACTION:
                 column = reader.fractions(field.before)
             elif field.kind is Kind.NUMBER:
@@ -159,6 +165,9 @@ class Layout:
                 if field.name in wanted:
                     texts[field.name] = spans
                 continue
+            if field.name == spelled:
+                begin = places + len(field.before)
+                texts[field.name] = Spans(begin, reader.places - begin)
             if field.name in wanted:
                 numbers[field.name] = column
         reader.skip(self._after)

@@ -11,6 +11,7 @@ import numpy as np
 
 from streamtrain.ingest.decode import Decoded
 from streamtrain.ingest.halves import Half
+from streamtrain.ingest.slices import SliceNames
 from streamtrain.reading import Batch, Quarantined, Source, SourceFile
 from streamtrain.types import InputRange, Samples
 
@@ -24,6 +25,8 @@ class Pile:
     ----------
     dim : int
         Number of features D.
+    names : SliceNames, optional
+        Names of slices, which go along with what is taken.
 
     Attributes
     ----------
@@ -33,8 +36,9 @@ class Pile:
         Files recognised since the last `take`.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, names: SliceNames | None = None) -> None:
         self._dim = dim
+        self._names = SliceNames() if names is None else names
         self.clear()
 
     def clear(self) -> None:
@@ -119,13 +123,16 @@ class Pile:
             n_lines=self._n_lines,
             n_quarantined=self._n_quarantined,
             n_recognised=self.n_recognised,
+            slice_names=self._names.take(),
         )
         self.clear()
         return batch
 
     def take_again(self, released: tuple[int, ...]) -> Batch:
         """Make a batch of lines that were counted when they were quarantined, and are so no longer."""
-        batch = Batch(samples=self._joined(), ranges=tuple(self._ranges), released=released)
+        batch = Batch(
+            samples=self._joined(), ranges=tuple(self._ranges), released=released, slice_names=self._names.take()
+        )
         self.clear()
         return batch
 
@@ -134,6 +141,6 @@ class Pile:
             return self._samples[0]
         if not self._samples:
             none, keys = np.empty(0, np.float32), np.empty(0, np.uint64)
-            return Samples(np.empty((0, self._dim), np.float32), none, np.empty(0), keys, keys, none, none, none)
+            return Samples(np.empty((0, self._dim), np.float32), none, np.empty(0), keys, keys, none, none, none, keys)
         names = [column.name for column in fields(Samples)]
         return Samples(**{name: np.concatenate([getattr(part, name) for part in self._samples]) for name in names})

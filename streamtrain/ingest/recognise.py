@@ -113,7 +113,7 @@ class Recogniser:
             place = self._resume(log, compressed, source, go_on)
             if place is not None:
                 return Finding(place)
-        stream = _stream(log, compressed)
+        stream = open_stream(log, compressed)
         buffer = memoryview(bytearray(EDGE_BYTES))
         head = bytes(buffer[: stream.read_into(buffer)])
         if not head or (compressed and len(head) < EDGE_BYTES and not stream.ended):
@@ -151,7 +151,7 @@ class Recogniser:
                 self._note_start(source.key, head)
             else:
                 self._unlearnt.add(source.key)
-        return Finding(Place(source, _stream(log, compressed), b"", b""))
+        return Finding(Place(source, open_stream(log, compressed), b"", b""))
 
     def _longer_heads(self, head: bytes) -> list[Source]:
         """List sources that begin alike, of which more was read, but less than a whole head is here to tell."""
@@ -236,7 +236,7 @@ class Recogniser:
             ]
         else:
             likely = list(candidates)
-        stream = _stream(log, compressed)
+        stream = open_stream(log, compressed)
         best: tuple[Source, _Step] | None = None
         position = 0
         for step in _walk(stream, sorted({source.offset for source in likely}), go_on):
@@ -284,7 +284,7 @@ class Recogniser:
                     if original.identity != identity or not self._resume(original, file.compressed, source, go_on):
                         continue
                     if file.compressed or compressed:
-                        return _same(_stream(log, compressed), _stream(original, file.compressed), go_on)
+                        return _same(open_stream(log, compressed), open_stream(original, file.compressed), go_on)
                     done = self._compared.pop((log.identity, source.key), 0)
                     same = _same(PlainStream(log, done), PlainStream(original, done), go_on)
                     if same:
@@ -313,12 +313,47 @@ class _Step:
         )
 
 
+def carries(
+    log: OpenLog, compressed: bool, sources: Sequence[Source], go_on: Callable[[], bool] = lambda: True
+) -> Iterator[tuple[Source, bool, int]]:
+    """Tell which sources a file begins with everything of that was read of them.
+
+    Parameters
+    ----------
+    log : OpenLog
+    compressed : bool
+        It is.
+    sources : sequence of Source
+    go_on : callable
+        Asked now and then; False ends it.
+
+    Yields
+    ------
+    source : Source
+    is_there : bool
+    reached : int
+        Offset that was looked at; before the source's where the content ends there.
+
+    Raises
+    ------
+    StoppedError, NotReadableError, DamagedLogError
+    """
+    steps = {
+        step.offset: step for step in _walk(open_stream(log, compressed), sorted({s.offset for s in sources}), go_on)
+    }
+    longest = max(steps, default=0)
+    for source in sources:
+        step = steps.get(source.offset)
+        yield source, step is not None and step.is_at(source), min(longest, source.offset)
+
+
 def _begins(head: bytes, source: Source) -> bool:
     """Tell whether a content begins with all that was seen of a source that nothing was read of."""
     return not source.head_bytes or digest(head[: source.head_bytes]) == source.head_hash
 
 
-def _stream(log: OpenLog, compressed: bool) -> ByteStream:
+def open_stream(log: OpenLog, compressed: bool) -> ByteStream:
+    """Open the bytes of a log from their start, decompressed if need be."""
     return unpack(log) if compressed else PlainStream(log, 0)
 
 

@@ -13,6 +13,7 @@ from streamtrain.ingest.columns import FLOAT32_MAX, in_unit, is_propensity, is_w
 from streamtrain.ingest.hashing import NO_TEXT, hash_offsets, hash_spans
 from streamtrain.ingest.layout import Layout, Matches
 from streamtrain.ingest.schema import Schema, VectorField
+from streamtrain.ingest.slices import NO_SLICE, SliceNames, of_hashes
 from streamtrain.types import F64, U64, Bools, Samples
 
 I64 = NDArray[np.int64]
@@ -35,6 +36,8 @@ class RegularLines:
     decode : callable
         Decode one line into an object with its time as `t`; raises what `errors` names.
     errors : tuple of exception types
+    names : SliceNames
+        Where the names of slices are noted.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class RegularLines:
         clock: Callable[[], float],
         decode: Callable[[bytes], Any],
         errors: tuple[type[Exception], ...],
+        names: SliceNames,
     ) -> None:
         self._schema = schema
         self._clock = clock
         self._decode = decode
         self._errors = errors
+        self._names = names
         self._wanted = frozenset(name for name in _fields(schema) if name is not None)
         self._identities = frozenset(name for name in (schema.id, schema.session) if name is not None)
         self._layout: Layout | None = None
@@ -120,7 +125,7 @@ class RegularLines:
         data = self._data[:size]
         data[digits.BEFORE : -digits.PADDING] = np.frombuffer(view, np.uint8)
         data[-digits.PADDING :] = 0
-        matches = layout.match(data, starts + digits.BEFORE, ends + digits.BEFORE, self._wanted)
+        matches = layout.match(data, starts + digits.BEFORE, ends + digits.BEFORE, self._wanted, self._schema.slice)
         lines = matches.lines
         places = (starts if lines.all() else starts[lines]) + start
         columns, good = self._columns(data, matches, places, source)
@@ -166,7 +171,18 @@ class RegularLines:
             valid_rows = valid(numbers[optional])
             good &= valid_rows
             columns.append(np.where(valid_rows, numbers[optional], absent).astype(np.float32))
+        columns.append(self._slices(data, matches, n))
         return columns, good
+
+    def _slices(self, data: NDArray[np.uint8], matches: Matches, n: int) -> U64:
+        name = self._schema.slice
+        if name is None or name not in matches.texts:
+            return np.full(n, NO_SLICE)
+        starts, sizes = matches.texts[name]
+        slices = of_hashes(hash_spans(matches.words, starts, sizes))
+        # Plain text is ASCII.
+        self._names.note(slices, lambda row: bytes(data[starts[row] : starts[row] + sizes[row]]).decode())
+        return slices
 
     def _timestamps(self, data: NDArray[np.uint8], matches: Matches, n: int) -> F64:
         name = self._schema.timestamp
@@ -187,6 +203,7 @@ def _fields(schema: Schema) -> list[str | None]:
         schema.teacher,
         schema.weight,
         schema.propensity,
+        schema.slice,
     ]
 
 

@@ -53,7 +53,7 @@ def retry(
     store: QuarantineStore,
     decoder: Decoder,
     rows: Rows,
-    dim: int,
+    pile: Pile,
     joined: Callable[[Batch, Sequence[Half]], Batch],
     on_lines: Callable[[int], None] = lambda n_tried: None,
 ) -> RetryReport:
@@ -68,8 +68,8 @@ def retry(
     decoder : Decoder
     rows : Rows
         Both of the present schema.
-    dim : int
-        Number of features D.
+    pile : Pile
+        An empty one.
     joined : callable
         Puts halves of records together before a batch is committed.
     on_lines : callable
@@ -82,7 +82,6 @@ def retry(
     last = tried = n_released = samples = duplicates = n_halves = 0
     while kept := store.quarantined_after(last, _AT_ONCE):
         last = kept[-1].id
-        pile = Pile(dim)
         released = []
         for row in kept:
             tried += 1

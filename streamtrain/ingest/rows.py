@@ -15,6 +15,7 @@ from streamtrain.ingest import times
 from streamtrain.ingest.columns import Columns
 from streamtrain.ingest.halves import Half, HalfColumns
 from streamtrain.ingest.schema import Schema, VectorField
+from streamtrain.ingest.slices import SliceNames
 from streamtrain.types import Samples
 
 I64 = NDArray[np.int64]
@@ -66,7 +67,7 @@ class Layout:
             for name, place in zip(self.columns, columns, strict=True)
         )
         struct: list[tuple[str, Any] | tuple[str, Any, Any]] = [
-            (attribute, fields[name].type if attribute[0] != "_" else Any)
+            (attribute, fields[name].type if attribute[0] != "_" and attribute != "slice" else Any)
             for name, attribute in zip(self.columns, self.attributes, strict=True)
         ]
         struct += [(field.name, field.type, None) for name, field in fields.items() if name not in places]
@@ -87,6 +88,8 @@ class Rows:
     schema : Schema
     clock : callable
         Seconds since the epoch, for rows without a time.
+    names : SliceNames, optional
+        Where the names of slices are noted.
 
     Attributes
     ----------
@@ -102,10 +105,11 @@ class Rows:
         Number of features D.
     """
 
-    def __init__(self, schema: Schema, clock: Callable[[], float]) -> None:
+    def __init__(self, schema: Schema, clock: Callable[[], float], names: SliceNames | None = None) -> None:
         self._schema = schema
-        self._columns = Columns(schema, clock)
-        self._halves = None if schema.join is None else HalfColumns(schema, schema.join, clock)
+        names = SliceNames() if names is None else names
+        self._columns = Columns(schema, clock, names)
+        self._halves = None if schema.join is None else HalfColumns(schema, schema.join, clock, names)
         self._line_type = self._columns.line_type if self._halves is None else self._halves.line_type
         self.fields = frozenset(field.encode_name for field in msgspec.structs.fields(self._line_type))
         required = {field.encode_name for field in msgspec.structs.fields(self._line_type) if field.required}
@@ -211,7 +215,7 @@ class Rows:
             plain = [
                 float(value)
                 if isinstance(value, str)
-                and attribute not in ("id", "session", "t", "kind", "model")
+                and attribute not in ("id", "session", "t", "kind", "model", "slice")
                 and _NUMBER.fullmatch(value)
                 else value
                 for attribute, value in zip(layout.attributes, row, strict=True)

@@ -75,6 +75,9 @@ class Schema:
         Field with the sample's weight, finite and ≥ 0.
     propensity : str or None
         Field with the probability with which the logged choice was made, in (0, 1].
+    slice : str or None
+        Field with what the record belongs to, such as a task: a text, a number or a truth; anything else is no slice,
+        and no fault.
     scores : str or None
         Field with the score of each model, by name. The label is then made from it, and the field `label` is not read:
         1 where the cheapest of the scored models that have a price is within `tolerance` of the best, else 0.
@@ -98,6 +101,7 @@ class Schema:
     teacher: str | None = None
     weight: str | None = None
     propensity: str | None = None
+    slice: str | None = None
     scores: str | None = None
     prices: tuple[tuple[str, float], ...] = ()
     tolerance: float = 0.05

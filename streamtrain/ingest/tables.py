@@ -285,6 +285,12 @@ class TableReader:
         )
 
 
+def is_at_row(database: Database, table: Table, source: Source) -> bool:
+    """Tell whether the last row that was read of a source is in a table, as it was then."""
+    there = database.row(table, source.offset)
+    return there is not None and _digest(table, source.offset, there) == source.tail_hash
+
+
 def _size(row: Sequence[Any]) -> int:
     """Say about how much memory a row takes, every text for itself."""
     return sum(

@@ -6,9 +6,10 @@ import math
 from statistics import median
 
 from streamtrain.judge.evidence import Evidence, Figures, GateRules
+from streamtrain.judge.reuse import confidence_after
 
 # Rules about what a candidate has learned, whatever floor an operator sets.
-_LEARNED = ("beat_baseline", "beat_any_constant", "min_auc", "learned")
+_LEARNED = ("beat_baseline", "beat_any_constant", "min_auc", "learned", "plain_model")
 
 
 def advise(figures: Figures, evidence: Evidence, rules: GateRules, failed: list[str]) -> str | None:
@@ -28,7 +29,7 @@ def advise(figures: Figures, evidence: Evidence, rules: GateRules, failed: list[
         None when there is nothing to add to the reasons.
     """
     if any(name in failed for name in _LEARNED):
-        return _nothing_learned(figures)
+        return _worn_out(figures, rules, failed) or _nothing_learned(figures)
     if "min_accuracy" in failed:
         return _floor_too_high(figures, evidence, rules)
     majority = figures.candidate.majority_accuracy
@@ -38,6 +39,18 @@ def advise(figures: Figures, evidence: Evidence, rules: GateRules, failed: list[
             f"answer is right on {majority:.3f} of the holdout. The rules against the base rate do the work."
         )
     return None
+
+
+def _worn_out(figures: Figures, rules: GateRules, failed: list[str]) -> str | None:
+    """Say what helps where fresh samples would have convinced, but ones that were used so often do not."""
+    only = [name for name in failed if name in _LEARNED] == ["beat_baseline"]
+    if not only or figures.uses == 1 or figures.base_rate_gain.lower(rules.confidence) <= 0:
+        return None
+    return (
+        f"On fresh samples this gain would do; these were used {figures.uses:.1f} times, so that more is asked for. "
+        "New sessions wear that off. To train less often on hardly anything new, raise trigger.min_new_samples and "
+        "trigger.max_interval; to judge by more samples, raise dataset.window or dataset.holdout."
+    )
 
 
 def _nothing_learned(figures: Figures) -> str:
@@ -60,15 +73,20 @@ def _floor_too_high(figures: Figures, evidence: Evidence, rules: GateRules) -> s
     )
     if len(reached) > 1:
         known += f", the best of the last {len(reached)} on {max(reached):.3f}"
-    if max(reached) + 2 * error >= floor:
+    # With gate.bound: lower, what counts lies so much below the accuracy.
+    below = 0.0
+    if rules.bound == "lower":
+        below = candidate.accuracy - figures.accuracy.lower_share(confidence_after(rules.confidence, figures.uses))
+        known += f"; its lower bound, which counts, lies {below:.3f} below that"
+    if max(reached) - below + 2 * error >= floor:
         text = f"The floor gate.min_accuracy = {floor:.3g} is within reach: {known}. More samples may close the gap."
     else:
         text = f"The floor gate.min_accuracy = {floor:.3g} is out of reach on this data: {known}."
-    sensible = math.floor(100 * (median(reached) - 2 * error)) / 100
+    sensible = math.floor(100 * (median(reached) - below - 2 * error)) / 100
     if sensible > candidate.majority_accuracy:
         text += (
             f" A floor that makes sense is {sensible:.2f}: above the commoner answer, and two standard errors below "
-            "what candidates reach."
+            f"what candidates reach{' by that bound' if below else ''}."
         )
     else:
         text += (

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
+from streamtrain.judge.golden import GoldenAnswers
 from streamtrain.judge.metrics import Report, calibration_slope, log_losses, report
 from streamtrain.judge.paired import MeanDifference, SignTest, mean_difference, sign_test
-from streamtrain.types import F32, F64, U64
+from streamtrain.judge.plain import PlainGain, plain_gain
+from streamtrain.judge.slices import SliceComparison, compare_slices
+from streamtrain.types import F32, F64, U64, Bools
 
 Floats = F32 | F64
+Bound = Literal["point", "lower"]
 VersusCurrent = Literal["not_worse", "better", "off"]
 
 
@@ -58,10 +63,13 @@ class GateRules:
     min_per_class: int = 100
     min_holdout: int = 200
     min_accuracy: float = 0.85
+    bound: Bound = "point"
     beat_baseline: bool = True
     min_auc: float = 0.60
     versus_current: VersusCurrent = "not_worse"
     confidence: float = 0.95
+    slice_min_samples: int = 100
+    max_powerful_rise: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,19 @@ class Evidence:
         Holdout accuracies of earlier candidates, from the receipts; only for the advice.
     current_version : str or None
         Name of the current version; only for the sentences.
+    slices : uint64, (N,), or None
+        Slice of each sample, 0 where it has none; None compares no slices.
+    slice_names : mapping of int to str
+        Names of slices; only for the sentences.
+    powerful, current_powerful : bool, (N,), or None
+        Which samples a router sends to the powerful model, by the candidate's answers and its threshold, and by those
+        of the current version; None where there is none.
+    golden : GoldenAnswers or None
+        The candidate's answers to the golden cases; None where there are none.
+    features : float32, (N, D), or None
+        For the plain model that the candidate is held against; None leaves that out.
+    uses : float
+        How often this holdout was used, this use included; see `streamtrain.judge.reuse`. ≥ 1.
     """
 
     labels: Floats
@@ -99,6 +120,13 @@ class Evidence:
     groups: U64 | None = None
     recent_accuracies: tuple[float, ...] = ()
     current_version: str | None = None
+    slices: U64 | None = None
+    slice_names: Mapping[int, str] = field(default_factory=dict)
+    powerful: Bools | None = None
+    current_powerful: Bools | None = None
+    golden: GoldenAnswers | None = None
+    features: F32 | None = None
+    uses: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +145,8 @@ class Comparison:
         Accuracy of the candidate minus that of the current version.
     decisions : SignTest
         Sessions in which the candidate decides more, or fewer, samples right than the current version.
+    slices : tuple of SliceComparison, or None
+        Those that are large enough; None where no slices are known.
     """
 
     name: str
@@ -124,6 +154,7 @@ class Comparison:
     loss_gain: MeanDifference
     accuracy_gain: MeanDifference
     decisions: SignTest
+    slices: tuple[SliceComparison, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +175,13 @@ class Figures:
         Calibration slope of the candidate; see `metrics.calibration_slope`.
     comparison : Comparison or None
         None where there is no current version that answers with finite numbers.
+    powerful : (float, float) or None
+        Share of the samples that go to the powerful model by the candidate and by the current version.
+    golden : GoldenAnswers or None
+    plain : PlainGain or None
+        Where features are known.
+    uses : float
+        Of `Evidence`.
     """
 
     candidate: Report
@@ -152,6 +190,10 @@ class Figures:
     base_rate_gain: MeanDifference
     slope: float
     comparison: Comparison | None
+    powerful: tuple[float, float] | None = None
+    golden: GoldenAnswers | None = None
+    plain: PlainGain | None = None
+    uses: float = 1.0
 
 
 def counted(evidence: Evidence) -> Evidence:
@@ -160,29 +202,41 @@ def counted(evidence: Evidence) -> Evidence:
     Raises
     ------
     ValueError
-        Naming the array, for different lengths, labels outside 0..1, negative or infinite weights, or a training base
-        rate outside 0..1.
+        Naming the array, for different lengths, labels outside 0..1, negative or infinite weights, a training base rate
+        outside 0..1, or fewer uses than 1.
     """
     labels = np.asarray(evidence.labels, dtype=np.float64)
     weights = np.ones_like(labels) if evidence.weights is None else np.asarray(evidence.weights, dtype=np.float64)
-    for name in ("probabilities", "current", "weights", "groups"):
+    for name in ("probabilities", "current", "weights", "groups", "slices", "powerful", "current_powerful"):
         values = getattr(evidence, name)
         if values is not None and values.shape != (len(labels),):
             raise ValueError(f"gate: {name} have the shape {values.shape} for {len(labels)} labels; expected one each")
+    if evidence.features is not None and len(evidence.features) != len(labels):
+        raise ValueError(f"gate: {len(evidence.features)} rows of features for {len(labels)} labels")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError("gate: weights are negative, NaN or infinite; expected finite ones ≥ 0")
     if not ((labels >= 0) & (labels <= 1)).all():
         raise ValueError("gate: labels are not all in 0..1; expected 1 where the lightweight model was good enough")
     if not 0 <= evidence.train_base_rate <= 1:
         raise ValueError(f"gate: the training base rate is {evidence.train_base_rate}; expected a number in 0..1")
+    if not evidence.uses >= 1:
+        raise ValueError(f"gate: the holdout was used {evidence.uses} times; expected a number ≥ 1")
     kept = weights > 0
+
+    def of_kept(values: Any) -> Any:
+        return None if values is None else values[kept]
+
     return replace(
         evidence,
         labels=labels[kept],
         probabilities=np.asarray(evidence.probabilities, dtype=np.float64)[kept],
         current=None if evidence.current is None else np.asarray(evidence.current, dtype=np.float64)[kept],
         weights=weights[kept],
-        groups=None if evidence.groups is None else evidence.groups[kept],
+        groups=of_kept(evidence.groups),
+        slices=of_kept(evidence.slices),
+        powerful=of_kept(evidence.powerful),
+        current_powerful=of_kept(evidence.current_powerful),
+        features=of_kept(evidence.features),
     )
 
 
@@ -192,8 +246,14 @@ def counts_of(evidence: Evidence) -> Counts:
     return Counts(evidence.n_train_per_class, class_counts(evidence.labels), sessions)
 
 
-def figures_of(evidence: Evidence) -> Figures:
+def figures_of(evidence: Evidence, slice_min_samples: int) -> Figures:
     """Compute the figures of a piece of counted evidence whose probabilities are finite.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    slice_min_samples : int
+        Smaller slices are not compared.
 
     Raises
     ------
@@ -214,7 +274,14 @@ def figures_of(evidence: Evidence) -> Figures:
             loss_gain=mean_difference(log_losses(labels, current) - losses, weights, groups),
             accuracy_gain=mean_difference(gained, weights, groups),
             decisions=sign_test(gained, weights, groups),
+            slices=None
+            if evidence.slices is None
+            else compare_slices(gained, weights, groups, evidence.slices, evidence.slice_names, slice_min_samples),
         )
+    powerful = None
+    if evidence.powerful is not None and evidence.current_powerful is not None:
+        shares = [np.average(sent, weights=weights) for sent in (evidence.powerful, evidence.current_powerful)]
+        powerful = (float(shares[0]), float(shares[1]))
     return Figures(
         candidate=report(labels, probabilities, weights),
         accuracy=mean_difference(right, weights, groups),
@@ -222,7 +289,18 @@ def figures_of(evidence: Evidence) -> Figures:
         base_rate_gain=mean_difference(base_rate_losses - losses, weights, groups),
         slope=calibration_slope(labels, probabilities, weights),
         comparison=comparison,
+        powerful=powerful,
+        golden=evidence.golden,
+        plain=_plain(evidence, labels, weights, base_rate_losses, losses),
+        uses=evidence.uses,
     )
+
+
+def _plain(evidence: Evidence, labels: F64, weights: F64, base_rate_losses: F64, losses: F64) -> PlainGain | None:
+    if evidence.features is None:
+        return None
+    n_trained = sum(evidence.n_train_per_class)
+    return plain_gain(evidence.features, labels, weights, evidence.groups, n_trained, base_rate_losses, losses)
 
 
 def _columns(evidence: Evidence) -> tuple[F64, F64, F64, U64 | None]:

@@ -13,6 +13,10 @@ import numpy as np
 
 from streamtrain.judge.advice import advise
 from streamtrain.judge.evidence import Counts, Evidence, Figures, GateRules, counted, counts_of, figures_of
+from streamtrain.judge.golden import golden_rule
+from streamtrain.judge.plain import ASKED_SHARE
+from streamtrain.judge.reuse import confidence_after
+from streamtrain.judge.versus import max_powerful_rise, percent, slices, versus_current_decisions, versus_current_loss
 from streamtrain.types import Decision, Rule
 
 MIN_HOLDOUT_PER_CLASS = 10
@@ -79,7 +83,7 @@ def judge(evidence: Evidence, rules: GateRules) -> Decision:
     lines = [*_preconditions(counts, rules), finite]
     if not finite.passed:
         return Decision(outcome="rejected", version=None, reason=_sentence([finite.text]), rules=tuple(lines))
-    figures = figures_of(evidence)
+    figures = figures_of(evidence, rules.slice_min_samples)
     required = [requirement(figures, rules) for requirement in REQUIREMENTS]
     lines.extend(line for line in required if line is not None)
     failed = [line for line in lines if not line.passed]
@@ -144,25 +148,29 @@ def _min_accuracy(figures: Figures, rules: GateRules) -> Rule | None:
     if rules.min_accuracy <= 0:
         return None
     accuracy = figures.candidate.accuracy
+    what = f"accuracy {accuracy:.3f} on {figures.candidate.n_samples:,} holdout samples"
+    if rules.bound == "lower":
+        confidence = confidence_after(rules.confidence, figures.uses)
+        figure = figures.accuracy.lower_share(confidence)
+        what += f", at least {figure:.3f} with {percent(confidence)} confidence,"
+    else:
+        figure = accuracy
     # A weighted mean of 0.85 may come out a rounding error below it.
-    passed = accuracy >= rules.min_accuracy - 1e-12
-    text = (
-        f"accuracy {accuracy:.3f} on {figures.candidate.n_samples:,} holdout samples is "
-        f"{'not ' if passed else ''}below the floor of {rules.min_accuracy:.4g}"
-    )
-    return Rule(name="min_accuracy", passed=passed, figure=accuracy, bound=rules.min_accuracy, text=text)
+    passed = figure >= rules.min_accuracy - 1e-12
+    text = f"{what} is {'not ' if passed else ''}below the floor of {rules.min_accuracy:.4g}"
+    return Rule(name="min_accuracy", passed=passed, figure=figure, bound=rules.min_accuracy, text=text)
 
 
 def _beat_baseline(figures: Figures, rules: GateRules) -> Rule | None:
     if not rules.beat_baseline:
         return None
-    gain = figures.base_rate_gain
-    lower = gain.lower(rules.confidence)
+    gain, confidence = figures.base_rate_gain, confidence_after(rules.confidence, figures.uses)
+    lower = gain.lower(confidence)
     passed = lower > 0
     text = (
         f"log loss {figures.candidate.log_loss:.4f} is {'' if passed else 'not '}better beyond chance than the "
         f"{figures.base_rate_loss:.4f} of always giving the training base rate (gain {gain.mean:.4f}; at least "
-        f"{lower:.4f} with {_percent(rules.confidence)} confidence)"
+        f"{lower:.4f} with {percent(confidence)} confidence)"
     )
     return Rule(name="beat_baseline", passed=passed, figure=lower, bound=0.0, text=text)
 
@@ -198,50 +206,51 @@ def _learned(figures: Figures, rules: GateRules) -> Rule | None:
         return None
     skill = 1.0 - figures.candidate.log_loss / figures.base_rate_loss
     passed = skill >= SMALL_SKILL or figures.slope <= MAX_SLOPE
+    side = "below" if skill >= 0 else "above"
     text = (
-        f"log loss is {100 * skill:.2g} % below the base rate's and the log-odds of the answers fit the labels best "
-        f"when multiplied by {figures.slope:.2f}: "
+        f"log loss is {100 * abs(skill):.2g} % {side} the base rate's and the log-odds of the answers fit the labels "
+        f"best when multiplied by {figures.slope:.2f}: "
     )
-    text += (
-        "this was learned" if passed else f"right by accident rather than learned (at most {MAX_SLOPE:g} is allowed)"
-    )
+    if not passed:
+        text += f"right by accident rather than learned (at most {MAX_SLOPE:g} is allowed)"
+    elif figures.slope <= 0:
+        text += "not right by accident; the answers point the wrong way"
+    else:
+        text += "this was learned" if skill >= 0 else "not right by accident"
     return Rule(name="learned", passed=passed, figure=figures.slope, bound=MAX_SLOPE, text=text)
 
 
-def _versus_current_loss(figures: Figures, rules: GateRules) -> Rule | None:
-    comparison = figures.comparison
-    if comparison is None or rules.versus_current == "off":
+def _plain_model(figures: Figures, rules: GateRules) -> Rule | None:
+    """Refuse what is surely nowhere near what the features give away."""
+    plain = figures.plain
+    if not rules.beat_baseline or plain is None:
         return None
-    gain = comparison.loss_gain
-    losses = f"log loss {figures.candidate.log_loss:.4f} against {comparison.current.log_loss:.4f} of {comparison.name}"
-    if rules.versus_current == "better":
-        confidence = rules.confidence
-        bound = gain.lower(confidence)
-        passed = bound > 0
-        text = f"{losses} is {'' if passed else 'not '}better beyond chance (gain {gain.mean:.4f}; at least {bound:.4f}"
-    else:
-        confidence = _each_of_two(rules.confidence)
-        bound = gain.upper(confidence)
-        passed = bound >= 0
-        text = f"{losses} is {'not ' if passed else ''}worse beyond chance (gain {gain.mean:.4f}; at most {bound:.4f}"
-    text += f" with {_percent(confidence)} confidence)"
-    return Rule(name="versus_current_loss", passed=passed, figure=bound, bound=0.0, text=text)
-
-
-def _versus_current_decisions(figures: Figures, rules: GateRules) -> Rule | None:
-    comparison = figures.comparison
-    if comparison is None or rules.versus_current == "off":
-        return None
-    test = comparison.decisions
-    alpha = 1.0 - _each_of_two(rules.confidence)
-    # Many small sessions lost against few large ones won is no loss of accuracy.
-    passed = test.p_worse >= alpha or comparison.accuracy_gain.mean >= 0
+    upper = plain.beyond.upper(rules.confidence)
+    passed = upper >= 0
     text = (
-        f"accuracy {figures.candidate.accuracy:.3f} against {comparison.current.accuracy:.3f} of {comparison.name} is "
-        f"{'not ' if passed else ''}worse beyond chance ({test.n_better:,} won, {test.n_worse:,} lost; between equals "
-        f"that happens with p = {test.p_worse:.2g}, refused below {alpha:.2g})"
+        f"a gain of {figures.base_rate_gain.mean:.4f} in log loss over the base rate, where a plain logistic "
+        f"regression, fitted to one half of the holdout and asked the other, gains {plain.plain:.4f}: "
+        f"{'not surely' if passed else 'surely'} less than {100 * ASKED_SHARE:g} % of it (at most {upper:+.4f} beyond "
+        f"that with {percent(rules.confidence)} confidence)"
     )
-    return Rule(name="versus_current_decisions", passed=passed, figure=test.p_worse, bound=alpha, text=text)
+    return Rule(name="plain_model", passed=passed, figure=upper, bound=0.0, text=text)
+
+
+def _golden(figures: Figures, _rules: GateRules) -> Rule | None:
+    return None if figures.golden is None else golden_rule(figures.golden)
+
+
+def _holdout_uses(figures: Figures, rules: GateRules) -> Rule:
+    """Tell by how much the other rules are stricter than on a fresh holdout. It refuses nothing itself."""
+    uses, confidence = figures.uses, confidence_after(rules.confidence, figures.uses)
+    if uses == 1:
+        text = f"none of the holdout samples was used before: tests hold with {percent(confidence)} confidence"
+    else:
+        text = (
+            f"this is use {uses:.2f} of the holdout samples, earlier ones counted by the share of today's that they "
+            f"saw: tests hold with {percent(confidence)} confidence instead of {percent(rules.confidence)}"
+        )
+    return Rule(name="holdout_uses", passed=True, figure=uses, bound=None, text=text)
 
 
 PRECONDITIONS: tuple[Precondition, ...] = (
@@ -257,18 +266,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _beat_any_constant,
     _min_auc,
     _learned,
-    _versus_current_loss,
-    _versus_current_decisions,
+    _plain_model,
+    versus_current_loss,
+    versus_current_decisions,
+    slices,
+    max_powerful_rise,
+    _golden,
+    _holdout_uses,
 )
-
-
-def _each_of_two(confidence: float) -> float:
-    """Return the confidence that each of two tests needs so that both together keep to the given one (Bonferroni)."""
-    return 1.0 - (1.0 - confidence) / 2.0
-
-
-def _percent(confidence: float) -> str:
-    return f"{100 * confidence:.4g} %"
 
 
 def _sentence(texts: list[str]) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
+from streamtrain.judge.distributions import share_lower, t_quantile, t_tail
 from streamtrain.types import F64, U64
 
 
@@ -42,6 +42,19 @@ class MeanDifference:
     def upper(self, confidence: float) -> float:
         """Return the one-sided upper bound: the true mean lies below it with this confidence."""
         return self.mean + self._margin(confidence)
+
+    def lower_share(self, confidence: float) -> float:
+        """Return the one-sided lower bound where the mean is that of zeros and ones, such as an accuracy.
+
+        The exact bound of Clopper and Pearson, on the effective number of observations (Korn and Graubard 1998): as
+        many as would have this standard error if each were drawn by itself. It holds for shares near 1 too, where the
+        bound from the t distribution is too narrow.
+        """
+        if self.standard_error == math.inf:
+            return 0.0
+        spread = self.mean * (1.0 - self.mean)
+        n = spread / self.standard_error**2 + 1.0 if self.standard_error > 0 else self.degrees_of_freedom + 1.0
+        return share_lower(self.mean * n, n, confidence)
 
     def _margin(self, confidence: float) -> float:
         if self.standard_error == 0:
@@ -85,22 +98,6 @@ def mean_difference(differences: F64, weights: F64, groups: U64 | None = None) -
     return MeanDifference(mean, math.sqrt(variance), max(n_effective - 1.0, 1.0), n_groups)
 
 
-def t_quantile(probability: float, degrees_of_freedom: float) -> float:
-    """Return a quantile of Student's t distribution.
-
-    By the expansion in the normal quantile (Abramowitz and Stegun 26.7.5), whose error is below 0.2 % for 10 degrees of
-    freedom or more and quantiles up to 0.999; holdouts have hundreds.
-    """
-    z = NormalDist().inv_cdf(probability)
-    n = degrees_of_freedom
-    return (
-        z
-        + (z**3 + z) / (4 * n)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class SignTest:
     """How many groups one set of answers did better in, and worse, and how likely that is between equals.
@@ -126,6 +123,10 @@ def sign_test(differences: F64, weights: F64, groups: U64 | None = None) -> Sign
     samples on which exactly one set is right, each set wins as often as a fair coin (McNemar 1947). Groups whose
     balance is even are left out, as McNemar's concordant pairs are.
 
+    Where samples have different weights (inverse propensities), counting groups would test another quantity than the
+    weighted accuracy that is meant: then the chances are those of the weighted mean by the t distribution
+    (`mean_difference`), and no longer exact.
+
     Parameters
     ----------
     differences : float64, (N,)
@@ -146,6 +147,13 @@ def sign_test(differences: F64, weights: F64, groups: U64 | None = None) -> Sign
     noise = 1e-9 * float(weights.max(initial=0.0))
     n_better, n_worse = int((balance > noise).sum()), int((balance < -noise).sum())
     n = n_better + n_worse
+    counted = weights[weights > 0]
+    if n and counted.max(initial=0.0) > counted.min(initial=np.inf) * (1.0 + 1e-9):
+        mean = mean_difference(differences, weights, groups)
+        if mean.standard_error == math.inf:
+            return SignTest(n_better, n_worse, 1.0, 1.0)
+        t = mean.mean / mean.standard_error
+        return SignTest(n_better, n_worse, t_tail(-t, mean.degrees_of_freedom), t_tail(t, mean.degrees_of_freedom))
     return SignTest(n_better, n_worse, _coin_tail(n_worse, n), _coin_tail(n_better, n))
 
 

@@ -41,6 +41,11 @@ def key() -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
+def host() -> dict[str, str]:
+    """Name the compiler, Python and the processor, in words."""
+    return {"numba": numba.__version__, "python": platform.python_version(), "processor": llvm.get_host_cpu_name()}
+
+
 def folder(environ: Mapping[str, str]) -> Path | None:
     """Make and return the folder of this key, private to this user; None where none can be written.
 

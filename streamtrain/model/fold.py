@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from streamtrain.types import F32, F64, Params, Scaling
+from streamtrain.model.quantize import half_precision
+from streamtrain.types import F32, F64, Params, QuantizedParams, Scaling
 
 INPUT_LAYERS = (("w_reset", "b_reset"), ("w_update", "b_update"), ("w_candidate", "b_candidate"))
 """Weight and bias of each layer that sees the input."""
@@ -128,6 +129,43 @@ def rescale(params: Params, old: Scaling, new: Scaling) -> Params:
         changed[weight_name] = _to_float32(weight_name, weight * (new.stds / old.stds))
         changed[bias_name] = _to_float32(bias_name, bias + shift)
     return replace(params, **changed)
+
+
+def fold_output(params: Params, slope: float, shift: float) -> Params:
+    """Weights whose logit is ``slope · z + shift``: ``W_output · slope``, ``b_output · slope + shift``.
+
+    Weights that are zero stay zero.
+
+    Parameters
+    ----------
+    params : Params
+    slope, shift : float
+        Finite; the slope > 0, so that the order of answers stays.
+    """
+    return replace(
+        params,
+        w_output=(params.w_output.astype(np.float64) * slope).astype(np.float32),
+        b_output=(params.b_output.astype(np.float64) * slope + shift).astype(np.float32),
+    )
+
+
+def fold_output_quantized(quantized: QuantizedParams, slope: float, shift: float) -> QuantizedParams:
+    """`fold_output` of INT8 weights: the levels stay, the scale is stretched.
+
+    Scales are float16, so the slope comes out to within 0.1 %.
+
+    Raises
+    ------
+    ValueError
+        If the scale becomes larger than float16 can say.
+    """
+    scale = quantized.scales["w_output"].astype(np.float64) * slope
+    bias = quantized.biases["b_output"].astype(np.float64) * slope + shift
+    return QuantizedParams(
+        quantized.weights,
+        quantized.scales | {"w_output": half_precision("w_output", scale)},
+        quantized.biases | {"b_output": bias.astype(np.float32)},
+    )
 
 
 def _check(operation: str, n_features: int, scaling: Scaling) -> None:

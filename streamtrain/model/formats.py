@@ -30,6 +30,8 @@ INT8_FILE = "fastgrnn_int8.safetensors"
 TRAINING_FILE = "training.safetensors"
 NORMALIZATION_FILE = "normalization.json"
 METRICS_FILE = "metrics.json"
+WINDOW_FILE = "window.u64"
+"""Fingerprints of the samples of the window, little-endian, in its order; no router reads it."""
 
 TINY_DANCER_FORMAT = "ruvector-tiny-dancer-fastgrnn-v1"
 INT8_FORMAT = "streamtrain-fastgrnn-int8-v1"

@@ -45,7 +45,7 @@ def quantize(params: Params) -> QuantizedParams:
     scales: dict[str, F32] = {}
     for name in WEIGHTS:
         matrix = _finite(params, name).astype(np.float64)
-        scale = _half_precision(name, np.abs(matrix).max(axis=1, initial=0.0) / LEVELS)
+        scale = half_precision(name, np.abs(matrix).max(axis=1, initial=0.0) / LEVELS)
         levels = np.rint(matrix / scale.astype(np.float64)[:, None])
         weights[name] = np.clip(levels, -LEVELS, LEVELS).astype(np.int8)
         scales[name] = scale
@@ -70,8 +70,14 @@ def dequantize(quantized: QuantizedParams) -> Params:
     return Params(**tensors)
 
 
-def _half_precision(name: str, exact: F64) -> F32:
-    """Round scales up to numbers that float16 holds."""
+def half_precision(name: str, exact: F64) -> F32:
+    """Round scales up to numbers that float16 holds.
+
+    Raises
+    ------
+    ValueError
+        If one is too large; `name` is told as the tensor that it belongs to.
+    """
     with np.errstate(over="ignore"):
         half = exact.astype(np.float16)
         half = np.where(half.astype(np.float64) < exact, np.nextafter(half, np.float16(np.inf)), half)

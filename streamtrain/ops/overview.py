@@ -16,7 +16,7 @@ from streamtrain.dataset.store import Store
 from streamtrain.intake import LAST_LEARNED
 from streamtrain.model.signature import KeyFileError
 from streamtrain.ops.board import Activity, Board
-from streamtrain.ops.status import current_version, dataset
+from streamtrain.ops.status import PREQUENTIAL, current_version, dataset, open_alarm
 from streamtrain.ops.tally import ReceiptCounter, Tally
 from streamtrain.outlet import public_key
 from streamtrain.publish.artifact import to_json
@@ -24,9 +24,6 @@ from streamtrain.publish.catalog import Catalog
 from streamtrain.publish.errors import PublishError
 from streamtrain.reading import Quarantined
 
-PREQUENTIAL = "prequential"
-"""The fact under which the state database keeps the champion's accuracy on samples as they come, once it is measured:
-``{"accuracy": 0..1, "drift": number or null, "points": [[time, accuracy], …], "alarms": [[time, what], …]}``."""
 _LEARNING = {
     "compile": "compiling",
     "window": "training",
@@ -34,6 +31,7 @@ _LEARNING = {
     "judge": "judging",
     "publish": "publishing",
 }
+_VERSUS = ("samples", "accuracy_gain", "brier_gain", "evidence", "rolled_back_at")
 _HISTORY = 200
 _QUARANTINED = 1000
 _FRESH_S = 1.0
@@ -136,8 +134,9 @@ class Overview:
         if daemon.stalled:
             concerns.append(f"no progress: {', '.join(daemon.stalled)}")
         prequential = state[PREQUENTIAL]
-        if prequential is not None and prequential["drift"] is not None and prequential["drift"] > 1:
-            concerns.append("the champion's accuracy on new samples drifts")
+        alarm = open_alarm(prequential)
+        if alarm is not None:
+            concerns.append(f"the world has changed and nothing better was published since: {alarm}")
         return {
             "time": now,
             "program": __version__,
@@ -184,6 +183,7 @@ class Overview:
             "ingested": None,
             "lag": {"bytes": None, "seconds": None},
             "rebuilt": None,
+            "alarm": None,
             "next": None,
             "quarantine": [],
             PREQUENTIAL: None,
@@ -226,7 +226,12 @@ class Overview:
         if current is not None and current["damage"] is not None:
             concerns.append(f"the current version is damaged: {current['damage']}")
         outcomes = tally.outcomes
-        found["cycles"] = {"total": sum(outcomes.values()), "outcomes": outcomes, "refusals": tally.refusals}
+        found["cycles"] = {
+            "total": sum(outcomes.values()),
+            "outcomes": outcomes,
+            "refusals": tally.refusals,
+            "rollbacks": tally.rollbacks,
+        }
         return found
 
 
@@ -265,7 +270,23 @@ def _prequential(kept: object) -> dict[str, Any] | None:
             for one in (alarms if isinstance(alarms, list) else [])
             if isinstance(one, list) and len(one) == 2 and _number(one[0]) is not None
         ],
+        "versus": _versus(kept.get("versus")),
+        "psi": _most(kept.get("psi")),
     }
+
+
+def _versus(kept: object) -> dict[str, Any] | None:
+    """Take the figures of champion against shadow, as far as they are what they should be."""
+    if not isinstance(kept, dict) or any(_number(kept.get(name)) is None for name in _VERSUS):
+        return None
+    names = {name: str(kept.get(name)) for name in ("champion", "shadow")}
+    return names | {name: _number(kept[name]) for name in _VERSUS}
+
+
+def _most(kept: object) -> float | None:
+    """Take the largest of some numbers."""
+    numbers = [_number(one) for one in kept] if isinstance(kept, list) else []
+    return max((one for one in numbers if one is not None), default=None)
 
 
 def _reasons(rows: list[Quarantined]) -> list[dict[str, Any]]:

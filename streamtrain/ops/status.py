@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamtrain.config import Config
@@ -20,6 +20,13 @@ REFUSED = "refused_configuration"
 """The fact under which the daemon notes in the store that it goes on under an earlier configuration, and why."""
 
 
+PREQUENTIAL = "prequential"
+"""The fact under which the state database keeps the champion's accuracy on samples as they come, once it is measured:
+``{"accuracy": 0..1, "drift": number or null, "points": [[time, accuracy], …], "alarms": [[time, what], …], "versus":
+{"champion", "shadow", "samples", "accuracy_gain", "brier_gain", "evidence", "rolled_back_at"} or null, "psi": [number
+of each feature] or null}``, and what only its writer reads. "drift" is above 1 from an alarm to a publish."""
+
+
 def collect(config: Config, now: float | None = None) -> dict[str, Any]:
     """Gather the state of a service from its database, its logs and its models directory.
 
@@ -32,19 +39,40 @@ def collect(config: Config, now: float | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON values: "window", "current", "last_decision", "lag", "ingested", "versions", and
-        "refused_configuration" where a running daemon could not use what the file was changed into.
+        JSON values: "window", "current", "last_decision", "last_change", "alarm", "exploration", "lag", "ingested",
+        "versions", and "refused_configuration" where a running daemon could not use what the file was changed into.
     """
     moment = time.time() if now is None else now
     catalog = Catalog(config.models.directory)
     current = catalog.current()
-    decisions = [one for one in catalog.receipts.read(200) if one.get("event") == "candidate"]
+    receipts = catalog.receipts.read(200)
+    decisions = [one for one in receipts if one.get("event") == "candidate"]
     return {
         **_dataset(config, moment),
         "current": None if current is None else current_version(catalog, current),
         "last_decision": decisions[-1] if decisions else None,
+        "last_change": _last_change(receipts),
+        "exploration": next((one["exploration"] for one in reversed(decisions) if one.get("exploration")), None),
         "versions": len(catalog.names()),
     }
+
+
+def _last_change(receipts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the last rollback or promotion that was done, if nothing was published since."""
+    for one in receipts[::-1]:
+        if one.get("event") in ("rollback", "promote") and one.get("outcome") is None:
+            return one
+        if one.get("outcome") == "published":
+            return None
+    return None
+
+
+def open_alarm(fact: object) -> str | None:
+    """Say what the last alarm of drift was, if nothing judged by what came after it was published since."""
+    drift, alarms = (fact.get("drift"), fact.get("alarms")) if isinstance(fact, dict) else (None, None)
+    if not isinstance(drift, float) or drift <= 1 or not isinstance(alarms, list) or not alarms:
+        return None
+    return str(alarms[-1][1])
 
 
 def collect_all(configs: Mapping[str, Config], now: float | None = None) -> dict[str, dict[str, Any]]:
@@ -136,4 +164,5 @@ def dataset(store: Store, config: Config, now: float) -> dict[str, Any]:
         "rebuilt": store.get(REBUILT),
         "migrated": store.get(MIGRATED),
         REFUSED: store.get(REFUSED),
+        "alarm": open_alarm(store.get(PREQUENTIAL)),
     }

@@ -112,8 +112,22 @@ def _print_status(console: Console, state: dict[str, Any]) -> None:
         console.print(f"serving   [bold]{escape(current['version'])}[/], holdout accuracy {shown}")
         if current["damage"] is not None:
             console.print(f"          [red]damaged[/]: {escape(current['damage'])}")
+    change = state.get("last_change")
+    if change is not None:
+        by = "by itself" if change.get("automatic") else f"by {change.get('user') or 'a person'}"
+        why = f": {change['reason']}" if change.get("reason") else ""
+        console.print(
+            _plain(f"{change['event']:9s} from {change.get('previous')} to {change.get('version')}, {by}{why}"),
+            soft_wrap=True,
+        )
+    if state.get("alarm") is not None:
+        told = f"the world has changed and nothing better was published since: {state['alarm']}"
+        console.print(f"[yellow]alarm[/]     {_plain(told)}", soft_wrap=True)
     if state["last_decision"] is not None:
         _print_decision(console, state["last_decision"])
+    exploration = state.get("exploration")
+    if exploration and exploration.get("warning"):
+        console.print(f"[yellow]bias[/]      {_plain(str(exploration['text']))}", soft_wrap=True)
 
 
 def print_versions(versions: Sequence[VersionInfo]) -> None:

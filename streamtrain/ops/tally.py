@@ -22,10 +22,13 @@ class Tally:
         Candidates by outcome: published, rejected, skipped, failed, interrupted.
     refusals : dict of str to int
         Candidates that were refused, by the rule that they failed; one that failed two rules counts for both.
+    rollbacks : dict of str to int
+        Versions that were gone back from, by whom: "itself" or "person".
     """
 
     outcomes: dict[str, int] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
+    rollbacks: dict[str, int] = field(default_factory=dict)
 
 
 class ReceiptCounter:
@@ -70,22 +73,27 @@ class ReceiptCounter:
                         self._add(line)
             except FileNotFoundError:
                 self._begin((0, 0))
-            return Tally(dict(self._outcomes), dict(self._refusals))
+            return Tally(dict(self._outcomes), dict(self._refusals), dict(self._rollbacks))
 
     def _begin(self, identity: tuple[int, int]) -> None:
         self._identity = identity
         self._offset = 0
         self._outcomes: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()
+        self._rollbacks: Counter[str] = Counter()
 
     def _add(self, line: bytes) -> None:
         try:
             receipt = json.loads(line)
         except (ValueError, RecursionError):
             return
-        if not isinstance(receipt, dict) or receipt.get("event") != "candidate":
+        if not isinstance(receipt, dict):
             return
         outcome = receipt.get("outcome")
+        if receipt.get("event") == "rollback" and outcome is None:
+            self._rollbacks["itself" if receipt.get("automatic") else "person"] += 1
+        if receipt.get("event") != "candidate":
+            return
         if not isinstance(outcome, str):
             return
         times = receipt.get("times", 1)

@@ -50,7 +50,8 @@ _GAUGES = (
     ("lag_seconds", "Age of the oldest bytes not read yet.", ("lag", "seconds")),
     ("champion_accuracy_ratio", "Holdout accuracy of the current version.", ("current", "holdout_accuracy")),
     ("prequential_accuracy_ratio", "The champion's accuracy on samples as they come.", ("prequential", "accuracy")),
-    ("drift", "The drift detector's statistic; above 1 it is an alarm.", ("prequential", "drift")),
+    ("drift", "The drift detectors' statistic; above 1 from an alarm to a publish.", ("prequential", "drift")),
+    ("feature_shift", "Largest population stability index of a feature.", ("prequential", "psi")),
 )
 
 
@@ -167,8 +168,28 @@ class _Routers(Collector):
             gauge = GaugeMetricFamily(f"streamtrain_{name}", meaning, labels=("router",))
             yield from _filled(gauge, [(labels, _at(state, path)) for labels, _, state in found])
         names = [labels.get("router", "") for labels, _, _ in found]
+        yield from _shadow(names, [state.get("prequential") for _, _, state in found])
         yield from _models(names, [state for _, _, state in found])
         yield from _flags(names, [state for _, _, state in found])
+
+
+def _shadow(names: list[str], found: list[dict[str, Any] | None]) -> Iterable[Metric]:
+    """Champion against shadow, where there is one."""
+    gain = GaugeMetricFamily(
+        "streamtrain_shadow_accuracy_gain_ratio",
+        "Accuracy of the champion minus its shadow's, on samples as they come.",
+        labels=("router",),
+    )
+    evidence = GaugeMetricFamily(
+        "streamtrain_shadow_evidence_ratio",
+        "Evidence that the champion is worse than its shadow, as a share of what rolls it back.",
+        labels=("router",),
+    )
+    versus = [(name, one["versus"]) for name, one in zip(names, found, strict=True) if one and one["versus"]]
+    for name, one in versus:
+        gain.add_metric([name], one["accuracy_gain"])
+        evidence.add_metric([name], one["evidence"] / one["rolled_back_at"])
+    return (gain, evidence) if versus else ()
 
 
 def _models(names: list[str], states: list[dict[str, Any]]) -> Iterable[Metric]:
@@ -179,17 +200,22 @@ def _models(names: list[str], states: list[dict[str, Any]]) -> Iterable[Metric]:
     refusals = CounterMetricFamily(
         "streamtrain_refusals", "Candidates refused, by the rule that they failed.", labels=("router", "rule")
     )
+    rollbacks = CounterMetricFamily(
+        "streamtrain_rollbacks", "Versions that were gone back from, by whom.", labels=("router", "by")
+    )
     champion = InfoMetricFamily("streamtrain_champion", "The current version.", labels=("router",))
     for name, state in zip(names, states, strict=True):
         outcomes = state["cycles"]["outcomes"]
         for outcome in dict.fromkeys((*_OUTCOMES, *outcomes)):
             cycles.add_metric([name, outcome], outcomes.get(outcome, 0))
         publishes.add_metric([name], outcomes.get("published", 0))
+        for by in ("itself", "person"):
+            rollbacks.add_metric([name, by], state["cycles"]["rollbacks"].get(by, 0))
         for rule, n in sorted(state["cycles"]["refusals"].items()):
             refusals.add_metric([name, rule], n)
         if state["current"] is not None:
             champion.add_metric([name], {"version": state["current"]["version"]})
-    return (cycles, publishes, refusals, champion)
+    return (cycles, publishes, refusals, rollbacks, champion)
 
 
 def _flags(names: list[str], states: list[dict[str, Any]]) -> Iterable[Metric]:

@@ -25,6 +25,7 @@ from streamtrain.model.formats import (
     METRICS_FILE,
     NORMALIZATION_FILE,
     TRAINING_FILE,
+    WINDOW_FILE,
     Int8File,
     read_int8,
     read_training,
@@ -134,12 +135,17 @@ def build(candidate: Candidate) -> dict[str, bytes]:
         "input_scale": candidate.input_scale,
         "inputs": [asdict(part) for part in candidate.inputs],
         "config": candidate.settings,
+        "calibration": candidate.calibration,
+        "lineage": candidate.lineage,
+        "reference": candidate.reference,
         "gate": None,
         "golden": {"features": golden.tolist(), "confidences": confidences.tolist()}
         | _golden_session(candidate, served, golden),
         "float32_error": float(np.abs(in_float32 - confidences).max()),
     }
-    return files | {MANIFEST_FILE: seal(to_json(manifest))}
+    # Not among the files that a router reads; its digest is in the lineage.
+    beside = {} if candidate.window is None else {WINDOW_FILE: candidate.window}
+    return files | beside | {MANIFEST_FILE: seal(to_json(manifest))}
 
 
 def finish(
@@ -151,6 +157,7 @@ def finish(
     previous: str | None,
     decision: Decision | None = None,
     report: Mapping[str, object] | None = None,
+    router: Mapping[str, object] | None = None,
 ) -> dict[str, bytes]:
     """Files that change when a staged candidate becomes a version.
 
@@ -169,6 +176,8 @@ def finish(
         The gate's verdict.
     report : mapping, optional
         What was measured on the holdout; goes into ``metrics.json``.
+    router : mapping, optional
+        What routers are advised to decide by: ``threshold`` and ``max_uncertainty``, and why.
 
     Returns
     -------
@@ -191,6 +200,8 @@ def finish(
         "gate": None if decision is None else asdict(decision) | {"version": version},
         "files": manifest["files"] | {METRICS_FILE: digest(written)},
     }
+    if router is not None:
+        finished["router"] = router
     finished.pop("manifest_sha256", None)
     return {METRICS_FILE: written, MANIFEST_FILE: seal(to_json(finished))}
 

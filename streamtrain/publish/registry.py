@@ -6,7 +6,9 @@
       current -> versions/v1763838000    replaced by one rename; readers follow it, nothing else
       versions/v1763838000/              complete and sealed before it gets this name; never changed
       receipts.jsonl                     what happened and why
+      refused.json                       what the reports of the last refused candidates show
       pins.json                          versions that retention leaves alone
+      banned.json                        weights that were rolled back for being worse, and are published no more
       .staging/                          candidates before the verdict, and versions on their way out
       .owner.lock  .write.lock           one trainer at a time; one change at a time
 """
@@ -23,7 +25,8 @@ from typing import Literal
 
 from streamtrain.model.seal import MANIFEST_FILE, VersionError, read_sealed
 from streamtrain.model.signature import SIGNATURE_FILE, PublicKey
-from streamtrain.publish.artifact import finish
+from streamtrain.publish.artifact import finish, rfc3339
+from streamtrain.publish.banned import Banned, served_digest
 from streamtrain.publish.catalog import VersionInfo, number
 from streamtrain.publish.change import Listener, nobody
 from streamtrain.publish.durable import make_directory, move_directory, point_link, sync_directory, write_file
@@ -86,6 +89,7 @@ class Registry(Workspace):
             )
         self._keep = keep
         self._signer = signer
+        self._banned = Banned(self.models_dir / "banned.json")
 
     def publish(
         self,
@@ -94,6 +98,7 @@ class Registry(Workspace):
         report: Mapping[str, object] | None = None,
         details: Mapping[str, object] | None = None,
         protect: Collection[str] = (),
+        router: Mapping[str, object] | None = None,
     ) -> str:
         """Make a staged candidate the current version.
 
@@ -109,6 +114,8 @@ class Registry(Workspace):
             More keys for the receipt (JSON values).
         protect : collection of str
             Versions that retention must not remove this time, beside those it never does.
+        router : mapping, optional
+            What routers are advised to decide by; the manifest's ``router``.
 
         Returns
         -------
@@ -120,15 +127,20 @@ class Registry(Workspace):
         VersionError
             If the staged bytes are no longer those that were written.
         PublishError
-            If it could not be written. ``current`` points where it did, unless the message says otherwise.
+            If it could not be written, or its weights are banned. ``current`` points where it did, unless the message
+            says otherwise.
         """
         failure = candidate_receipt(decision, None, None, details)
         with self._recording_failure(failure), self._publishing():
             failure["previous"] = previous = self.current()
             now = self._clock()
             version = self._next_version(now)
+            banned = self.ban_of(staged)
+            if banned is not None:
+                self.discard(staged)
+                raise PublishError(f"publish: {banned}")
             try:
-                self._make_version(staged, version, now, previous, decision, report)
+                self._make_version(staged, version, now, previous, decision, report, router)
                 self._point(version, "publish")
             except (PublishError, VersionError):
                 self.discard(staged)
@@ -186,6 +198,83 @@ class Registry(Workspace):
             If the version does not verify: the current one stays.
         """
         return self._change_current("rollback", version)
+
+    def withdraw(self, version: str, reason: str, details: Mapping[str, object] | None = None) -> str:
+        """Go back from the current version, which turned out to be worse, and never publish its weights again.
+
+        The ban is written first: whatever happens between the two, what is worse cannot come back unseen.
+
+        Parameters
+        ----------
+        version : str
+            To make current instead.
+        reason : str
+            In a sentence, for the receipt and for whoever asks why the weights are banned.
+        details : mapping, optional
+            More keys for the receipt (JSON values).
+
+        Returns
+        -------
+        str
+            The version that is current now.
+
+        Raises
+        ------
+        PublishError, VersionError
+            As in `rollback`.
+        """
+        return self._change_current("rollback", version, {"automatic": True, "reason": reason, **(details or {})})
+
+    def recall(self, bad: str, good: str) -> None:
+        """Write the receipt of a `withdraw` that was done, and cut short before its receipt was written.
+
+        Parameters
+        ----------
+        bad, good : str
+            What was current before, and what is now. Nothing happens unless the weights of `bad` are banned and there
+            is no receipt of it.
+
+        Raises
+        ------
+        PublishError
+            If it could not be written.
+        """
+        why = next((one for one in self._banned.read().values() if one.get("version") == bad), None)
+        if why is None:
+            return
+        with self._changing("record a rollback"), saying("record a rollback", self.models_dir):
+            receipts = self.receipts.read()
+            if any(one.get("event") == "rollback" and one.get("previous") == bad for one in receipts):
+                return
+            receipt: Receipt = {"event": "rollback", "version": good, "previous": bad, "automatic": True}
+            self._ledger.record({**receipt, "reason": why.get("reason"), "recovered": True})
+
+    def ban_of(self, directory: Path) -> str | None:
+        """Say why the weights of a staged candidate or a version are banned; None if they are not.
+
+        Parameters
+        ----------
+        directory : Path
+
+        Returns
+        -------
+        str or None
+
+        Raises
+        ------
+        VersionError, PublishError, OSError
+            If it does not verify, or what is banned can't be read.
+        """
+        banned = self._banned.read()
+        if not banned:
+            return None
+        found = banned.get(served_digest(read_sealed(directory, only=())[0]) or "")
+        if found is None:
+            return None
+        return (
+            f"these are the very weights of {found.get('version')}, which was rolled back on {found.get('time')} and "
+            f"is not published again: {found.get('reason')}"
+        )
 
     def promote(self, version: str) -> str:
         """Make any version current.
@@ -255,6 +344,7 @@ class Registry(Workspace):
         previous: str | None,
         decision: Decision | None,
         report: Mapping[str, object] | None,
+        router: Mapping[str, object] | None,
     ) -> None:
         """Complete and seal a candidate under the name that it gets, then give it that name."""
         with saying("publish", staged):
@@ -267,6 +357,7 @@ class Registry(Workspace):
                 previous=previous,
                 decision=decision,
                 report=report,
+                router=router,
             )
             if self._signer is not None:
                 finished[SIGNATURE_FILE] = self._signer.sign(finished[MANIFEST_FILE])
@@ -311,8 +402,13 @@ class Registry(Workspace):
             # Renamed but not flushed: every reader sees it, so it is done; only a power cut now could take it back.
             _LOG.warning("%s of %s is done but may not survive a power cut: %s", operation, version, error)
 
-    def _change_current(self, event: Literal["rollback", "promote"], version: str | None) -> str:
-        receipt: Receipt = {"event": event, "version": version, "previous": None}
+    def _change_current(
+        self,
+        event: Literal["rollback", "promote"],
+        version: str | None,
+        automatic: Mapping[str, object] | None = None,
+    ) -> str:
+        receipt: Receipt = {"event": event, "version": version, "previous": None, **(automatic or {})}
         if not self.models_dir.is_dir():
             raise NoVersionError(f"{event}: {self.models_dir} has no versions")
         with self._recording_failure(receipt), self._changing(event):
@@ -323,10 +419,20 @@ class Registry(Workspace):
                 target = version or self._rollback_target(current)
                 receipt["version"] = target
                 self.verify(target)
+            if automatic is not None and current is not None:
+                self._ban(current, str(automatic["reason"]))
             self._point(target, event)
             self._ledger.record_done(receipt)
         self._tell(event, target, current)
         return target
+
+    def _ban(self, version: str, reason: str) -> None:
+        try:
+            digest = served_digest(self.manifest(version))
+        except VersionError:
+            return  # damaged: there are no such weights to come back
+        if digest is not None:
+            self._banned.add(digest, {"version": version, "time": rfc3339(self._clock()), "reason": reason})
 
     def _rollback_target(self, current: str | None) -> str:
         there = ", ".join(self.names())

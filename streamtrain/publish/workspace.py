@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import Literal, Self
 
@@ -60,6 +61,7 @@ class Workspace(Catalog):
         self._staging = self.models_dir / ".staging"
         self._owner = Lock(self.models_dir / ".owner.lock", "it is trained into already,")
         self._writer = Lock(self.models_dir / ".write.lock", "it is being changed")
+        self._threads = RLock()
         self._ledger = Ledger(self, clock)
 
     def acquire(self) -> None:
@@ -145,13 +147,14 @@ class Workspace(Catalog):
 
     @contextmanager
     def _changing(self, operation: str) -> Iterator[None]:
-        """Keep every other process from changing the directory inside the ``with``."""
-        with saying(operation, self.models_dir):
-            self._writer.acquire(_WRITE_WAIT_S)
-        try:
-            yield
-        finally:
-            self._writer.release()
+        """Keep every other process, and thread, from changing the directory inside the ``with``."""
+        with self._threads:
+            with saying(operation, self.models_dir):
+                self._writer.acquire(_WRITE_WAIT_S)
+            try:
+                yield
+            finally:
+                self._writer.release()
 
     @contextmanager
     def _recording_failure(self, receipt: dict[str, object]) -> Iterator[None]:

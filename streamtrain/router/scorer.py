@@ -26,8 +26,8 @@ _BLOCK_ROWS = 4096
 _array, _float64, _tanh = np.array, np.float64, np.tanh  # a look-up less on the way of every request
 Layer = tuple[F64, F64]
 """Weight and bias."""
-# Half of float32's range: beyond it nothing was ever trained.
-_LARGEST = 1.7e38
+LARGEST = 1.7e38
+"""Features are at most as far from 0: half of float32's range, beyond which nothing was ever trained."""
 
 
 class Model:
@@ -134,7 +134,7 @@ class Model:
             raise self._mistaken(f"{features!r:.100} given") from error
         if x.shape != self._shape:
             raise self._mistaken(f"{len(x) - 1} features given")
-        if not -_LARGEST < total < _LARGEST:
+        if not -LARGEST < total < LARGEST:
             self._refuse_unusable(x[None, :-1])
         a: F64 = self._stacked.dot(x)
         _tanh(a, a)
@@ -171,7 +171,7 @@ class Model:
             raise self._mistaken(f"{features!r:.100} given") from error
         if x.shape != self._shape:
             raise self._mistaken(f"{len(x) - 1} features given")
-        if not -_LARGEST < x.sum() < _LARGEST:
+        if not -LARGEST < x.sum() < LARGEST:
             self._refuse_unusable(x[None, :-1])
         h = np.zeros(self.config.hidden_dim) if state is None else state
         h = self._advance(x, h)
@@ -206,7 +206,7 @@ class Model:
         scores: F64 = np.empty(x.shape[:2])
         for first in range(0, len(x), _BLOCK_ROWS):
             block = x[first : first + _BLOCK_ROWS].astype(np.float64)
-            if not -_LARGEST < np.add.reduce(block, axis=None) < _LARGEST:
+            if not -LARGEST < np.add.reduce(block, axis=None) < LARGEST:
                 self._refuse_unusable(block.reshape(-1, x.shape[2]), first * x.shape[1])
             columns: F64 = np.ones((x.shape[2] + 1, len(block)))
             h: F64 = np.zeros((self.config.hidden_dim, len(block)))
@@ -269,7 +269,7 @@ class Model:
         columns: F64 = np.empty((len(self.features) + 1, len(x)))
         columns[:-1] = x.T
         columns[-1] = 1.0
-        if not -_LARGEST < np.add.reduce(columns, axis=None) < _LARGEST:
+        if not -LARGEST < np.add.reduce(columns, axis=None) < LARGEST:
             self._refuse_unusable(columns[:-1].T, first_row)
         a: F64 = self._stacked.dot(columns)
         _tanh(a, a)
@@ -287,7 +287,7 @@ class Model:
         return ValueError(f"score: {given}; expected {len(self.features)} numbers: {', '.join(self.features)}")
 
     def _refuse_unusable(self, x: F64, first_row: int = 0) -> None:
-        unusable = ~(np.abs(x) <= _LARGEST)
+        unusable = ~(np.abs(x) <= LARGEST)
         if unusable.any():
             row, column = (int(index[0]) for index in np.nonzero(unusable))
             where = f" in row {first_row + row}" if len(x) > 1 or first_row else ""

@@ -74,7 +74,9 @@ class Served:
         self.counters = counters
         self.count_request: Callable[[], int] = counters.requests.add
         self.count_lightweight: Callable[[], int] = counters.lightweight.add
-        self.threshold, self.max_uncertainty = _thresholds(model, options)
+        self.threshold, self.max_uncertainty = thresholds(
+            (options.threshold, options.max_uncertainty), (model.threshold, model.max_uncertainty)
+        )
         self.breaker = Breaker(*options.breaker)
         self.sessions = (
             None if model.sequence_length == 1 else Sessions(model, options.max_sessions, options.session_idle_s)
@@ -110,13 +112,29 @@ def prepare(options: Options, counted: dict[str, Counters], model: Model) -> Ser
     return Served(model, options, counters)
 
 
-def _thresholds(model: Model, options: Options) -> tuple[float, float]:
-    threshold, max_uncertainty = options.threshold, options.max_uncertainty
-    is_advised = threshold is None and model.threshold is not None
+def decide_by(model: Model) -> tuple[float, float]:
+    """Return the threshold and most uncertainty that a router without options of its own decides by."""
+    return thresholds((None, None), (model.threshold, model.max_uncertainty))
+
+
+def thresholds(
+    asked: tuple[float | None, float | None], advised: tuple[float | None, float | None]
+) -> tuple[float, float]:
+    """Return the threshold and the most uncertainty that a router decides by.
+
+    Parameters
+    ----------
+    asked : (float or None, float or None)
+        By the application.
+    advised : (float or None, float or None)
+        By the version's manifest.
+    """
+    threshold, max_uncertainty = asked
+    is_advised = threshold is None and advised[0] is not None
     if threshold is None:
-        threshold = THRESHOLD if model.threshold is None else model.threshold
+        threshold = THRESHOLD if advised[0] is None else advised[0]
     if max_uncertainty is None:
-        max_uncertainty = model.max_uncertainty
+        max_uncertainty = advised[1]
     if max_uncertainty is None:
         # A threshold that was chosen for its error rate already says all: Tiny Dancer's 0.15 would mean 0.925.
         max_uncertainty = 1.0 if is_advised else MAX_UNCERTAINTY

@@ -25,17 +25,24 @@ class Recipe:
     Attributes
     ----------
     name : str
-        "scratch", "scratch-calm", "fine-tuned" or "fine-tuned-fast".
+        "scratch", "scratch-calm", "fine-tuned" or "fine-tuned-fast", and of what part of the window: "…-recent-1/4",
+        "…-since".
     start : Params
         In the scale of the training arrays.
     training : TrainingConfig
     seed : int
+    first_row : int
+        Rows of the training arrays before it are left out.
+    lately : bool
+        It is stopped by the validation samples as weighted for what is recent, where there are such weights.
     """
 
     name: str
     start: Params
     training: TrainingConfig
     seed: int
+    first_row: int = 0
+    lately: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,7 @@ def compete(
     on_epoch: Callable[[str, EpochMetrics], None] = lambda name, metrics: None,
     workers: int | None = None,
     meter: Meter | None = None,
+    lately: Arrays | None = None,
 ) -> list[Challenger]:
     """Train every recipe on a thread of its own (the kernels hold no GIL) and rank them, best first.
 
@@ -90,6 +98,8 @@ def compete(
         Threads; the processors that this process may use if None.
     meter : Meter, optional
         Told of progress within epochs.
+    lately : Arrays, optional
+        The validation samples with other weights, for the recipes that ask for them.
     """
 
     def run(recipe: Recipe) -> Challenger:
@@ -98,8 +108,8 @@ def compete(
                 recipe.start,
                 config,
                 recipe.training,
-                train,
-                validation,
+                _from(train, recipe.first_row),
+                lately if recipe.lately and lately is not None else validation,
                 recipe.seed,
                 should_stop,
                 lambda metrics: on_epoch(recipe.name, metrics),
@@ -114,6 +124,13 @@ def compete(
     with ThreadPoolExecutor(max_workers=max(1, min(available, len(recipes))), thread_name_prefix="train") as pool:
         results = list(pool.map(run, recipes))
     return sorted(results, key=_rank)
+
+
+def _from(arrays: Arrays, first_row: int) -> Arrays:
+    if not first_row:
+        return arrays
+    teachers = None if arrays.teachers is None else arrays.teachers[first_row:]
+    return Arrays(arrays.features[first_row:], arrays.labels[first_row:], arrays.weights[first_row:], teachers)
 
 
 def _rank(challenger: Challenger) -> tuple[bool, float]:

@@ -178,7 +178,7 @@ def test_a_wrong_value_names_its_key_and_no_other(section: str, key: Key, wrong:
         ("router: {input_scale: [1, 2]}", "router.input_scale", "one number per feature (5)"),
         ("dataset: {window: 500}\ngate: {min_holdout: 50}", "trigger.min_samples", "at most dataset.window (500)"),
         ("trigger: {min_per_class: 50000}", "trigger.min_per_class", "(40000)"),
-        ("gate: {min_holdout: 20001}", "gate.min_holdout", "(20000)"),
+        ("gate: {min_holdout: 18001}", "gate.min_holdout", "(18000)"),
         ("status: {listen: '127.0.0.1:70000'}", "status.listen", "0..65535"),
         ("logs: {directory: logs, after_ingest: archive}", "logs.archive", "a directory"),
         ("logs: {directory: logs, archive: logs/old}", "logs.archive", "outside logs.directory"),
@@ -219,7 +219,7 @@ def test_keys_that_contradict_each_other(text: str, key: str, expected: str) -> 
         "models: {directory: logs-models}",
         "status: {listen: 'unix:/run/streamtrain/status.sock'}",
         "status: {listen: '[::1]:9155'}",
-        "gate: {min_holdout: 20000}",
+        "gate: {min_holdout: 18000}",
     ],
 )
 def test_what_goes_together(text: str) -> None:

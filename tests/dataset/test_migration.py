@@ -24,7 +24,7 @@ from streamtrain.ingest.ingestor import IngestOptions, Ingestor
 from streamtrain.ingest.schema import Schema
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 2, 3])
 def version(request):
     return request.param
 
@@ -58,21 +58,23 @@ def test_everything_that_the_older_program_read_is_read_the_same(path, version):
             assert {name: counts[name] for name in schema["counts"]} == schema["counts"] | {
                 name: told["schemas"][-1]["counts"][name]
                 for name in ("n_lines", "n_total_ingested", "n_duplicates", "n_quarantined", "n_recognised")
-            } | ({"n_unlabelled": 0, "n_expired": 0} if version == 2 else {})
+            } | ({"n_unlabelled": 0, "n_expired": 0} if version >= 2 else {})
             assert store.get("last_learned") == {"n_ingested": 7, "time_s": WRITTEN_AT}
     with closing(sqlite3.connect(path)) as database:
         pending = [[*row[:-1], row[-1].hex()] for row in database.execute("SELECT * FROM pending ORDER BY schema, key")]
     assert pending == told.get("pending", [])
-    assert len(pending) == (8 if version == 2 else 0)
+    assert len(pending) == (8 if version >= 2 else 0)
 
 
-def test_only_facts_are_added(path, version):
+def test_only_facts_and_empty_columns_are_added(path, version):
     before = rows_of(path)
     Store(path).close()
     after = rows_of(path)
     assert version_of(path) == VERSION
     assert set(before["facts"]) < set(after.pop("facts"))
     del before["facts"]
+    assert after.pop("slices") == after.pop("reservoirs") == []
+    before["chunks"] = [f"{row.removesuffix(')')}, None)" for row in before["chunks"]]
     after.pop("pending") if version == 1 else None
     if version == 1:
         assert after.pop("totals") == [before.pop("totals")[0].replace(")", ", 0, 0)")]
@@ -119,8 +121,15 @@ def test_one_backup_of_a_version_is_kept(path, version):
     assert not path.with_name(".new-state.db.backup").exists()
 
 
-def test_logs_that_the_older_program_read_are_not_read_again(tmp_path):
-    write_older(tmp_path / "state.db", 2)
+def test_samples_of_before_slices_have_none(path, version):
+    with Store(path, expected(version)["schemas"][-1]["digest"]) as store:
+        assert all(not store.read(chunk).slices.any() for chunk in store.chunks())
+        assert store.slice_names() == {}
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_logs_that_the_older_program_read_are_not_read_again(tmp_path, version):
+    write_older(tmp_path / "state.db", version)
     logs = tmp_path / "logs"
     logs.mkdir()
     broken = b'{broken\n{"id":"x","timestamp":1}\n'
@@ -145,7 +154,9 @@ def test_logs_that_the_older_program_read_are_not_read_again(tmp_path):
 
 def test_looking_on_migrates_nothing_and_says_what_does(path, version):
     before = rows_of(path)
-    with pytest.raises(StoreError, match=rf"version {version}, written by .*0\.1\.0; .*`ingest`, `once` or `run` migr"):
+    with pytest.raises(
+        StoreError, match=rf"version {version}, written by .*; this is .*`ingest`, `once` or `run` migr"
+    ):
         Store(path, readonly=True)
     assert rows_of(path) == before
     assert backups(path) == []

@@ -21,6 +21,7 @@ FULL = Schema(
     teacher="teacher",
     weight="w",
     propensity="p",
+    slice="task",
 )
 
 
@@ -37,7 +38,8 @@ def text(**fields):
 
 def test_all_fields():
     got = decode(
-        text(id="x", s="session", teacher=0.25, w=2, p=0.5, other=[{}]) + text(y=False, t="1970-01-01T00:00:07Z")
+        text(id="x", s="session", teacher=0.25, w=2, p=0.5, task="é", other=[{}])
+        + text(y=False, t="1970-01-01T00:00:07Z")
     )
     samples = got.samples
     assert got.bad == ()
@@ -51,7 +53,8 @@ def test_all_fields():
     assert samples.weights.tolist() == [2, 1]
     np.testing.assert_array_equal(samples.teachers, np.array([0.25, np.nan], np.float32))
     np.testing.assert_array_equal(samples.propensities, np.array([0.5, np.nan], np.float32))
-    kinds = [np.float32, np.float32, np.float64, np.uint64, np.uint64, np.float32, np.float32, np.float32]
+    assert samples.slices.tolist() == [int(hash_texts(["é"])[0]), 0]
+    kinds = [np.float32, np.float32, np.float64, np.uint64, np.uint64, np.float32, np.float32, np.float32, np.uint64]
     assert [getattr(samples, name).dtype for name in samples.__slots__] == kinds
 
 

@@ -12,12 +12,21 @@ from hypothesis import strategies as st
 from streamtrain.ingest.decode import Decoder
 from streamtrain.ingest.regular import RegularLines
 from streamtrain.ingest.schema import TRAJECTORY, Schema, VectorField
+from streamtrain.ingest.slices import SliceNames
 from streamtrain.types import Samples
 
 NOW = 1234.5
 GUIDE = Schema()
 FULL = Schema(
-    features=("a", "b c"), label="y", timestamp="t", id="id", session="s", teacher="q", weight="w", propensity="p"
+    features=("a", "b c"),
+    label="y",
+    timestamp="t",
+    id="id",
+    session="s",
+    teacher="q",
+    weight="w",
+    propensity="p",
+    slice="task",
 )
 # Numbers of every form, and what looks like one.
 NUMBERS = [
@@ -139,7 +148,8 @@ def decoded_both_ways(text: bytes, schema: Schema):
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 10)
     if not text.endswith(b"\n"):
         ends = np.append(ends, len(text))
-    ours, plain = Decoder(schema, lambda: NOW), Decoder(schema, lambda: NOW)
+    names = SliceNames(), SliceNames()
+    ours, plain = (Decoder(schema, lambda: NOW, noted) for noted in names)
     plain._regular = None
     n_alike = 0
     read = ours._regular.read
@@ -151,7 +161,9 @@ def decoded_both_ways(text: bytes, schema: Schema):
         return found
 
     ours._regular.read = counted
-    return ours.decode_lines(text, ends, 9, 1000), plain.decode_lines(text, ends, 9, 1000), n_alike
+    both = ours.decode_lines(text, ends, 9, 1000), plain.decode_lines(text, ends, 9, 1000)
+    assert names[0].take() == names[1].take()
+    return *both, n_alike
 
 
 def check(text: bytes, schema: Schema = GUIDE) -> int:
@@ -186,6 +198,7 @@ def full_line(chance: random.Random, **given: str) -> str:
         "w": str(chance.randrange(1, 9)),
         "p": f"{chance.uniform(0.1, 1):.3f}",
         "retries": str(chance.randrange(3)),
+        "task": f'"task {chance.randrange(20)}"',
     }
     return "{" + ", ".join(f'"{name}": {token}' for name, token in (tokens | given).items()) + "}"
 
@@ -204,6 +217,13 @@ def test_every_kind_of_field_is_read_so():
     chance = random.Random(2)
     text = "\n".join(full_line(chance) for _ in range(500)).encode()
     assert check(text, FULL) == 500
+
+
+@pytest.mark.parametrize("values", [["1", "25", "-3"], ["1.50", "0.25"], ["true", "false"], ['"a"', '""', '"b c"']])
+def test_slices_of_every_kind_are_read_so(values):
+    chance = random.Random(10)
+    text = "\n".join(full_line(chance, task=chance.choice(values)) for _ in range(500)).encode()
+    assert check(text, FULL) > 300
 
 
 def test_optional_fields_may_lack():
@@ -242,7 +262,8 @@ def test_other_schemas_are_left_alone(schema):
 
 
 @pytest.mark.parametrize(
-    "schema", [Schema(id="lightweight_successful"), Schema(features=("a", "a")), Schema(weight="id")]
+    "schema",
+    [Schema(id="lightweight_successful"), Schema(features=("a", "a")), Schema(weight="id"), Schema(slice="id")],
 )
 def test_a_field_that_is_two_things_is_left_alone(schema):
     assert not RegularLines.possible(schema)
@@ -296,11 +317,10 @@ def test_values_of_every_form(seed, share):
     lines = []
     for _ in range(150):
         given = {}
-        for name in ("a", "b c", "y", "t", "q", "w", "p", "retries", "id", "s", "note", "n"):
+        for name in ("a", "b c", "y", "t", "q", "w", "p", "retries", "id", "s", "note", "n", "task"):
             if chance.random() < share:
-                given[name] = chance.choice(
-                    {"id": TEXTS, "s": TEXTS, "note": TEXTS, "t": TIMES + NUMBERS}.get(name, NUMBERS)
-                )
+                texts = dict.fromkeys(("id", "s", "note"), TEXTS) | {"t": TIMES + NUMBERS, "task": TEXTS + NUMBERS}
+                given[name] = chance.choice(texts.get(name, NUMBERS))
         lines.append(full_line(chance, **given))
     check("\n".join(lines).encode(), FULL)
 

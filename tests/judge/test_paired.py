@@ -127,3 +127,20 @@ def test_groups_vote_once_and_even_ones_not_at_all() -> None:
     assert (test.n_better, test.n_worse) == (1, 1)
     weighted = sign_test(d, np.array([0.1, 0.1, 0.1, 0.3, 1, 1, 1, 1]), groups)
     assert (weighted.n_better, weighted.n_worse) == (1, 0)
+
+
+def test_where_weights_differ_the_weighted_mean_decides() -> None:
+    """Few samples lost that count tenfold outweigh more that were won; counted, they would look like a gain."""
+    rng = np.random.default_rng(0)
+    differences, weights = np.zeros(20_000), np.ones(20_000)
+    weights[rng.random(20_000) < 0.1] = 10.0
+    heavy, light = np.flatnonzero(weights > 1), np.flatnonzero(weights == 1)
+    differences[rng.choice(light, 75, replace=False)] = 1.0
+    differences[rng.choice(heavy, 15, replace=False)] = -1.0
+    assert sign_test(differences, np.ones(20_000)).p_worse > 0.5
+    test = sign_test(differences, weights)
+    assert (test.n_better, test.n_worse) == (75, 15)
+    assert test.p_worse < 0.05
+    assert test.p_better == pytest.approx(1 - test.p_worse)
+    # It is the p-value to which the bound of the weighted mean is 0.
+    assert mean_difference(differences, weights).upper(1 - test.p_worse) == pytest.approx(0, abs=1e-9)

@@ -27,7 +27,7 @@ def published(folder: Path, *, passes=3):
     with Cycle(load_service(config).routers[""]) as cycle:
         for i in range(passes):
             with (folder / "logs" / "a.jsonl").open("ab") as out:
-                out.write(lines(rows(2000, seed=i, first_id=2000 * i, flipped=i == 2)))
+                out.write(lines(rows(2000, seed=i, first_id=2000 * i, noise=4.0 if i == 2 else 0.1)))
             cycle.ingest()
             cycle.learn()
         cycle.registry.receipts.append({"event": NASTY, "reason": NASTY, "time": NASTY, "user": NASTY, "rules": "x"})

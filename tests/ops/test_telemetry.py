@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamtrain.config import load_service
 from streamtrain.dataset.store import Store
-from streamtrain.ops.overview import PREQUENTIAL
+from streamtrain.ops.status import PREQUENTIAL
 from streamtrain.publish.registry import Registry
 
 sys.path.append(str(Path(__file__).parent))

@@ -71,6 +71,13 @@ def test_side_by_side_equals_alone(workers):
         assert challenger.validation_loss == alone.epochs[alone.best_epoch].val_loss
 
 
+def test_a_recipe_may_leave_the_first_rows_out():
+    data = splits()
+    (one,) = compete([Recipe("recent", initialise(CONFIG, 1), TRAINING, 3, first_row=600)], CONFIG, *data)
+    later = Arrays(data[0].features[600:], data[0].labels[600:], data[0].weights[600:])
+    assert_same(one.fit, train(initialise(CONFIG, 1), CONFIG, TRAINING, later, data[1], 3))
+
+
 def test_sequences_side_by_side_equal_alone():
     rng = np.random.default_rng(1)
     data = drawn_arrays(rng, 320, 4, 5), drawn_arrays(rng, 96, 4, 5)

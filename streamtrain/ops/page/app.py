@@ -6,20 +6,17 @@ import ipaddress
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from streamtrain.dataset.errors import StoreError
 from streamtrain.model.seal import VersionError
 from streamtrain.ops.overview import Overview
 from streamtrain.ops.page import charts, words
+from streamtrain.ops.page.pages import FOLDER, environment
 from streamtrain.ops.telemetry import Telemetry
 from streamtrain.publish.errors import NoVersionError, PublishError
 
-_FOLDER = Path(__file__).parent / "templates"
 _PER_PAGE = 50
 _SHOWN_RECEIPTS = 6
 _LIVE_S = 5
@@ -71,17 +68,10 @@ class App:
 
     def __init__(self, overviews: Callable[[], Sequence[Overview]], telemetry: Telemetry) -> None:
         self._overviews, self._telemetry = overviews, telemetry
-        self._pages = Environment(
-            loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-            lstrip_blocks=True,
-        )  # fmt: skip
-        for name in ("count", "ratio", "number", "size", "duration", "moment", "plain", "line"):
-            self._pages.filters[name] = getattr(words, name)
-        self._pages.filters["figure"] = json.dumps
-        self._pages.filters["segment"] = lambda text: quote(str(text), safe="")
+        self._pages = environment()
         self._fixed = {
-            "/style.css": Answer((_FOLDER / "style.css").read_bytes(), "text/css; charset=utf-8"),
-            "/icon.svg": Answer((_FOLDER / "icon.svg").read_bytes(), "image/svg+xml"),
+            "/style.css": Answer((FOLDER / "style.css").read_bytes(), "text/css; charset=utf-8"),
+            "/icon.svg": Answer((FOLDER / "icon.svg").read_bytes(), "image/svg+xml"),
         }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

@@ -62,7 +62,7 @@ def accuracy_chart(history: Sequence[Mapping[str, Any]]) -> Chart | None:
     if not scored:
         return None
     floors = [one["floor"] for one in scored]
-    plane = _Plane(len(scored), [one["accuracy"] for one in scored] + [one for one in floors if one is not None])
+    plane = Plane(len(scored), [one["accuracy"] for one in scored] + [one for one in floors if one is not None])
     dots, line = [], []
     for i, one in enumerate(scored):
         published = one["outcome"] == "published"
@@ -76,7 +76,7 @@ def accuracy_chart(history: Sequence[Mapping[str, Any]]) -> Chart | None:
     n_published = sum(one["outcome"] == "published" for one in scored)
     return Chart(
         tuple(dots),
-        (("floor", steps), ("line", _path(line))),
+        (("floor", steps), ("line", path_of(line))),
         plane.rows(),
         tuple(Tick(plane.x(i), moment(scored[i]["time"])[:10]) for i in sorted({0, len(scored) - 1})),
         f"Holdout accuracy of the last {len(scored)} candidates, {n_published} of them published; the latest has "
@@ -91,7 +91,7 @@ def prequential_chart(found: Mapping[str, Any]) -> Chart | None:
         return None
     first, last = points[0][0], points[-1][0]
     span = max(last - first, 1e-9)
-    plane = _Plane(2, [value for _, value in points])
+    plane = Plane(2, [value for _, value in points])
 
     def across(time_s: float) -> float:
         return plane.x(min(1.0, max(0.0, (time_s - first) / span)))
@@ -99,7 +99,7 @@ def prequential_chart(found: Mapping[str, Any]) -> Chart | None:
     alarms = [one for one in found["alarms"] if first <= one[0] <= last]
     return Chart(
         tuple(Dot(across(time_s), _TOP, "alarm", f"{what}, {moment(time_s)}") for time_s, what in alarms),
-        (("line", _path([(across(time_s), plane.y(value)) for time_s, value in points])),),
+        (("line", path_of([(across(time_s), plane.y(value)) for time_s, value in points])),),
         plane.rows(),
         (Tick(across(first), moment(first)[:16]), Tick(across(last), moment(last)[:16])),
         f"Accuracy on new samples over time, now {ratio(found['accuracy'])}, with {len(alarms)} alarms of drift.",
@@ -115,9 +115,9 @@ def loss_chart(epochs: Sequence[Mapping[str, Any]]) -> Chart | None:
     ]
     if len(rows) < 2:
         return None
-    plane = _Plane(len(rows), [value for row in rows for value in row])
+    plane = Plane(len(rows), [value for row in rows for value in row])
     paths = tuple(
-        (kind, _path([(plane.x(i), plane.y(row[column])) for i, row in enumerate(rows)]))
+        (kind, path_of([(plane.x(i), plane.y(row[column])) for i, row in enumerate(rows)]))
         for column, kind in ((0, "faint"), (1, "line"))
     )
     return Chart(
@@ -130,27 +130,30 @@ def loss_chart(epochs: Sequence[Mapping[str, Any]]) -> Chart | None:
     )
 
 
-class _Plane:
-    """Maps indices and values to places, with a little air above and below."""
+class Plane:
+    """Maps indices and values to places, with a little air above and below, in steps of the grid."""
 
-    def __init__(self, n: int, values: Sequence[float]) -> None:
+    def __init__(self, n: int, values: Sequence[float], air: float = 0.25) -> None:
         low, high = min(values), max(values)
         step = _nice(max(high - low, 0.02 if high else 0.01) / 3)
-        self._low = math.floor(low / step - 0.25) * step
-        self._high = math.ceil(high / step + 0.25) * step
+        self._low = math.floor(low / step - air) * step
+        self._high = math.ceil(high / step + air) * step
         self._step = step
         self._n = max(1, n - 1)
         self._single = n == 1
 
     def x(self, i: float) -> float:
+        """Place of an index."""
         share = 0.5 if self._single else i / self._n
         return round(_LEFT + 8 + share * (WIDTH - _LEFT - _RIGHT - 16), 1)
 
     def y(self, value: float) -> float:
+        """Place of a value."""
         share = (value - self._low) / (self._high - self._low)
         return round(HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM), 1)
 
     def rows(self) -> tuple[Tick, ...]:
+        """Lines across, at round values."""
         n = round((self._high - self._low) / self._step)
         return tuple(
             Tick(self.y(self._low + i * self._step), f"{self._low + i * self._step:.4g}") for i in range(n + 1)
@@ -163,7 +166,8 @@ def _nice(step: float) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= step * (1 - 1e-9))
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def path_of(points: Sequence[tuple[float, float]]) -> str:
+    """Draw lines from point to point."""
     return " ".join(f"{'L' if i else 'M'}{x:g} {y:g}" for i, (x, y) in enumerate(points))
 
 
