@@ -36,9 +36,13 @@ class Mistake:
     def __str__(self) -> str:
         """Return one line, such as ``line 3: gate.min_auc = 1.5: expected a number in 0..1``."""
         where = "" if self.line is None else f"line {self.line}: "
-        given = "" if self.value is None else f" = {_shown(self.value)}"
         hint = f" ({printable(self.hint)})" if self.hint else ""
-        return f"{where}{printable(self.key)}{given}: expected {self.expected}{hint}"
+        return f"{where}{self.given}: expected {self.expected}{hint}"
+
+    @property
+    def given(self) -> str:
+        """What was given alone, such as ``gate.min_auc = 1.5``."""
+        return printable(self.key) + ("" if self.value is None else f" = {_shown(self.value)}")
 
 
 class ConfigError(ValueError):

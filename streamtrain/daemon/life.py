@@ -94,7 +94,7 @@ class Daemon:
         self._stalled: tuple[str, ...] = ()
         self._ready = False
         self.refused = ""
-        self._refused_keys = ""
+        self._refused_shortly = ""
         self._logs: LineHandler | None = None
         self.abandoned = False
 
@@ -168,8 +168,8 @@ class Daemon:
     def _refuse(self, error: Exception) -> None:
         self.refused = "; ".join(line.strip() for line in told(error).splitlines())
         # A status line is short: what goes on has its place in it too, and the log has the whole.
-        keys = sorted({one.key for one in error.mistakes}) if isinstance(error, ConfigError) else []
-        self._refused_keys = ", ".join(keys) or self.refused
+        given = [one.given for one in error.mistakes] if isinstance(error, ConfigError) else []
+        self._refused_shortly = ", ".join(dict.fromkeys(given)) or self.refused
         how = "is refused" if isinstance(error, ConfigError) else "can't be used"
         what = f"the configuration {how} and the old one stays"
         event(_LOG, logging.ERROR, what, error=self.refused)
@@ -181,7 +181,9 @@ class Daemon:
         self._notifier.ready(self._told)
 
     def _status(self) -> str:
-        refused = f"the new configuration is refused, the old one stays: {self._refused_keys}" if self.refused else ""
+        refused = (
+            f"the new configuration is refused, the old one stays: {self._refused_shortly}" if self.refused else ""
+        )
         stalled = f"NO PROGRESS: {', '.join(self._stalled)}" if self._stalled else ""
         return " | ".join(part for part in (stalled, refused, self.crew.told()) if part)
 
