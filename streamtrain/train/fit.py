@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -221,34 +222,93 @@ def fit(
     scorer = Scorer(config, train.features.shape[1], meter)
     packed_mask = _EMPTY if mask is None else pack(mask, scorer.layout)
     optimiser = Optimiser(config, training, scorer.layout, distilled, packed_mask, rounded, meter)
-    on_train = Split.of(train)
     held_out = None if validation is None or len(validation.labels) == 0 else Split.of(validation)
-    run = _Run(optimiser, scorer, training, pack(start, scorer.layout))
-    run.go(on_train, held_out, seed, should_stop, on_epoch)
-    params = unpack(run.best, scorer.layout, start)
-    return Fit(params, tuple(run.rows), run.best_epoch, run.stopped, run.restarts)
+    engine = _Here(optimiser, scorer, Split.of(train), held_out)
+    return run(engine, training, start, seed, should_stop, on_epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What an epoch came to; the validation figures are NaN where there are no validation samples."""
+
+    train_loss: float
+    train_accuracy: float
+    val_loss: float = np.nan
+    val_accuracy: float = np.nan
+
+
+class Engine(Protocol):
+    """What trains whole epochs: this process, or many (`streamtrain.scale.rounds`)."""
+
+    layout: Layout
+    validates: bool
+    """Whether there are validation samples."""
+
+    @property
+    def kept(self) -> F32:
+        """Packed weights as they are now, float32 (layout.size,)."""
+
+    def start(self, packed: F32) -> None:
+        """Begin at packed weights with fresh moments."""
+
+    def epoch(self, learning_rate: float, key: int) -> Passed | None:
+        """Train on everything once, in an order that `key` decides; None if that diverged."""
+
+
+class _Here:
+    """An engine on arrays of this process."""
+
+    def __init__(self, optimiser: Optimiser, scorer: Scorer, train: Split, validation: Split | None) -> None:
+        self.layout, self.validates = scorer.layout, validation is not None
+        self._optimiser, self._scorer, self._train, self._validation = optimiser, scorer, train, validation
+
+    @property
+    def kept(self) -> F32:
+        return self._optimiser.kept
+
+    def start(self, packed: F32) -> None:
+        self._optimiser.start(packed)
+
+    def epoch(self, learning_rate: float, key: int) -> Passed | None:
+        optimiser = self._optimiser
+        train_loss = optimiser.epoch(self._train, learning_rate, key)
+        # The last step of an epoch shows only here: saturated units can hide an infinite weight from the loss.
+        if train_loss is None or not np.isfinite(optimiser.kept).all():
+            return None
+        _, train_accuracy = self._scorer.evaluate(optimiser.served, self._train)
+        if self._validation is None:
+            return Passed(train_loss, train_accuracy)
+        return Passed(train_loss, train_accuracy, *self._scorer.evaluate(optimiser.served, self._validation))
+
+
+def run(
+    engine: Engine,
+    training: TrainingConfig,
+    start: Params,
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
+) -> Fit:
+    """Train an engine from `start` to the end, and return the best weights seen; the rest as in `fit`."""
+    made = _Run(engine, training, pack(start, engine.layout))
+    made.go(seed, should_stop, on_epoch)
+    params = unpack(made.best, engine.layout, start)
+    return Fit(params, tuple(made.rows), made.best_epoch, made.stopped, made.restarts)
 
 
 class _Run:
     """Epochs from first to last, what was best, and how often it diverged."""
 
-    def __init__(self, optimiser: Optimiser, scorer: Scorer, training: TrainingConfig, start: F32) -> None:
-        self._optimiser, self._scorer, self._training = optimiser, scorer, training
+    def __init__(self, engine: Engine, training: TrainingConfig, start: F32) -> None:
+        self._engine, self._training = engine, training
         self.best = start.copy()
         self.best_epoch = -1
         self.rows: list[EpochMetrics] = []
         self.stopped = "finished"
         self.restarts = 0
-        optimiser.start(start)
+        engine.start(start)
 
-    def go(
-        self,
-        train: Split,
-        validation: Split | None,
-        seed: int,
-        should_stop: Callable[[], bool],
-        on_epoch: Callable[[EpochMetrics], None],
-    ) -> None:
+    def go(self, seed: int, should_stop: Callable[[], bool], on_epoch: Callable[[EpochMetrics], None]) -> None:
         """Train to the end; an epoch that diverges is begun again from the best weights at half the rate."""
         config = self._training
         best_loss, since = np.inf, 0
@@ -256,14 +316,14 @@ class _Run:
             if should_stop():
                 self.stopped = "interrupted"
                 return
-            row = self._epoch(train, validation, len(self.rows), seed)
+            row = self._epoch(len(self.rows), seed)
             if row is None:
                 self._restart()
                 continue
             self.rows.append(row)
             on_epoch(row)
-            if validation is None or row.val_loss < best_loss:
-                self.best[:] = self._optimiser.kept
+            if not self._engine.validates or row.val_loss < best_loss:
+                self.best[:] = self._engine.kept
                 self.best_epoch, best_loss, since = row.epoch, row.val_loss, 0
                 continue
             since += 1
@@ -271,21 +331,14 @@ class _Run:
                 self.stopped = "early"
                 return
 
-    def _epoch(self, train: Split, validation: Split | None, epoch: int, seed: int) -> EpochMetrics | None:
+    def _epoch(self, epoch: int, seed: int) -> EpochMetrics | None:
         """One epoch and its evaluation; None if it diverged."""
-        config, optimiser = self._training, self._optimiser
+        config = self._training
         rate = config.learning_rate / 2.0**self.restarts * config.lr_decay ** (epoch // config.lr_decay_step)
-        train_loss = optimiser.epoch(train, rate, epoch_key(seed, epoch))
-        # The last step of an epoch shows only here: saturated units can hide an infinite weight from the loss.
-        if train_loss is None or not np.isfinite(optimiser.kept).all():
+        passed = self._engine.epoch(rate, epoch_key(seed, epoch))
+        if passed is None or (self._engine.validates and not np.isfinite(passed.val_loss)):
             return None
-        _, train_accuracy = self._scorer.evaluate(optimiser.served, train)
-        if validation is None:
-            return EpochMetrics(epoch, train_loss, np.nan, train_accuracy, np.nan, rate)
-        val_loss, val_accuracy = self._scorer.evaluate(optimiser.served, validation)
-        if not np.isfinite(val_loss):
-            return None
-        return EpochMetrics(epoch, train_loss, val_loss, train_accuracy, val_accuracy, rate)
+        return EpochMetrics(epoch, passed.train_loss, passed.val_loss, passed.train_accuracy, passed.val_accuracy, rate)
 
     def _restart(self) -> None:
         config = self._training
@@ -296,7 +349,7 @@ class _Run:
                 f"training.learning_rate, or look for extreme values in the features"
             )
         self.restarts += 1
-        self._optimiser.start(self.best)
+        self._engine.start(self.best)
 
 
 def logits(params: Params, config: FastGRNNConfig, features: F32, meter: Meter | None = None) -> F32:
