@@ -213,7 +213,7 @@ class Cycle:
             return unreadable
         self.registry.acquire()
         scaling = scale.fit(splits.train.features, splits.train.weights)
-        champion = self._champion()
+        champion = self.champion()
         self._tell("train")
         try:
             lesson = self._lessons.prepare(splits, scaling, champion, should_stop, meter, since)
@@ -240,15 +240,45 @@ class Cycle:
         candidate = make_candidate(self.intake, best, choice.validation, scaling, champion, cut, lineage)
         details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
         details |= {"origin": candidate.origin, "won_by": _lead(ranked), SINCE: since, LATELY: choice.lately}
-        details["calibration"] = candidate.calibration
+        decision, asked = self.submit(candidate, details, cut, exam, since)
+        self._remember(*ingested, asked)
+        return decision
+
+    def submit(
+        self, candidate: Candidate, details: Mapping[str, object], cut: Cut, exam: Exam, since: float | None = None
+    ) -> tuple[Decision, Exam | None]:
+        """Stage a candidate, judge it, publish or refuse it, and leave a receipt.
+
+        Parameters
+        ----------
+        candidate : Candidate
+        details : mapping
+            More keys for the receipt (JSON values).
+        cut : Cut
+            What it was trained and chosen by, and what judges.
+        exam : Exam
+            Of the holdout.
+        since : float, optional
+            Timestamp from which on samples judge.
+
+        Returns
+        -------
+        Decision
+        Exam or None
+            What was asked of it, to be remembered; None where it was not judged.
+
+        Raises
+        ------
+        PublishError, VersionError, OSError
+            As in `learn`.
+        """
+        details = {**details, "calibration": candidate.calibration}
         staged = self.registry.stage(build(candidate))
         try:
-            decision, asked = self._decide(candidate, staged, details, cut, exam, since)
+            return self._decide(candidate, staged, details, cut, exam, since)
         except BaseException:  # an interrupt too leaves nothing staged; it goes on up
             self.registry.discard(staged)
             raise
-        self._remember(*ingested, asked)
-        return decision
 
     def _decide(
         self,
@@ -298,7 +328,7 @@ class Cycle:
             exam.remember(self.store)
         self.store.set(LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
 
-    def _champion(self) -> Champion | None:
+    def champion(self) -> Champion | None:
         """Return the current version, if training can go on from it: same features, same shape, undamaged.
 
         Raises

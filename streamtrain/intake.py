@@ -42,7 +42,7 @@ class Splits:
 
     The first `n_reservoir` samples of `train` are a reservoir of older ones, none of them newer than any other sample.
     `promise`, as large as the holdout where `router.max_error` is set, does not even judge: it is for the router's
-    threshold alone.
+    threshold alone. `counted` says how many samples each split has, where these are only some of them.
     """
 
     train: Samples
@@ -50,10 +50,13 @@ class Splits:
     holdout: Samples
     n_reservoir: int = 0
     promise: Samples | None = None
+    counted: Mapping[str, int] | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
         """Number of samples of each split, by name."""
+        if self.counted is not None:
+            return dict(self.counted)
         sizes = {
             "train": len(self.train.labels),
             "validation": len(self.validation.labels),
@@ -235,7 +238,7 @@ class Intake:
         """
         dataset = self.config.dataset
         bounds = (dataset.window, dataset.reservoir, dataset.max_age_s, now)
-        return take(store, *bounds, by_session=self._by_session, eligible=lambda groups: ~self._held(groups))
+        return take(store, *bounds, by_session=self._by_session, eligible=lambda groups: ~held_out(self.config, groups))
 
     def split(self, taken: Window) -> Splits:
         """Weight a window against selection bias, and cut it.
@@ -245,7 +248,7 @@ class Intake:
         """
         dataset = self.config.dataset
         samples = reweighted(taken.weighted(), dataset.max_propensity_weight)
-        judges, held = self._judges(samples.groups), self._held(samples.groups)
+        judging, held = judges(self.config, samples.groups), held_out(self.config, samples.groups)
         old = np.arange(len(held)) < taken.n_reservoir
         share = self.training_config(int((~held).sum())).validation_split
         chosen = in_fraction(samples.groups, share, dataset.seed, VALIDATION)
@@ -255,38 +258,49 @@ class Intake:
         return Splits(
             select(samples, ~held & ~stopping & ~astride),
             select(samples, ~held & stopping),
-            select(samples, judges),
+            select(samples, judging),
             taken.n_reservoir - int(astride.sum()),
-            None if self.config.router.max_error is None else select(samples, held & ~judges),
+            None if self.config.router.max_error is None else select(samples, held & ~judging),
         )
-
-    def _judges(self, groups: U64) -> Bools:
-        """Which sessions the holdout consists of."""
-        return in_fraction(groups, self.config.dataset.holdout, self.config.dataset.seed, HOLDOUT)
-
-    def _held(self, groups: U64) -> Bools:
-        """Which sessions are not learned from: those, and those that the router's threshold is found by."""
-        held, dataset = self._judges(groups), self.config.dataset
-        if self.config.router.max_error is not None:
-            held |= in_fraction(groups, promise_share(dataset.holdout), dataset.seed, PROMISE)
-        return held
 
     def training_config(self, n_samples: int) -> TrainingConfig:
         """Choose the settings for training from scratch on `n_samples` samples: the preset's, overridden."""
         return resolve(self.config.training.preset, n_samples, self.overrides())
 
     def shape(self) -> FastGRNNConfig:
-        """Return the model's shape: features of the schema, the rest of the section `model`."""
-        model = self.config.model
-        d = len(self.config.schema.feature_names)
-        return FastGRNNConfig(d, model.hidden_dim, 1, model.nu, model.zeta, model.rank)
+        """Return the model's shape."""
+        return shape_of(self.config)
 
     def overrides(self) -> dict[str, Any]:
         """Return what the configuration sets of the training's settings."""
-        given = {key: value for key, value in asdict(self.config.training).items() if value is not None}
-        if given.get("early_stopping_patience") == 0:
-            given["early_stopping_patience"] = 10**9  # the configuration's word for never
-        return given
+        return overrides_of(self.config)
+
+
+def shape_of(config: Config) -> FastGRNNConfig:
+    """Return a model's shape: features of the schema, the rest of the section `model`."""
+    model = config.model
+    return FastGRNNConfig(len(config.schema.feature_names), model.hidden_dim, 1, model.nu, model.zeta, model.rank)
+
+
+def overrides_of(config: Config) -> dict[str, Any]:
+    """Return what a configuration sets of the training's settings."""
+    given = {key: value for key, value in asdict(config.training).items() if value is not None}
+    if given.get("early_stopping_patience") == 0:
+        given["early_stopping_patience"] = 10**9  # the configuration's word for never
+    return given
+
+
+def judges(config: Config, groups: U64) -> Bools:
+    """Which sessions the holdout consists of."""
+    return in_fraction(groups, config.dataset.holdout, config.dataset.seed, HOLDOUT)
+
+
+def held_out(config: Config, groups: U64) -> Bools:
+    """Which sessions are not learned from: those, and those that the router's threshold is found by."""
+    held, dataset = judges(config, groups), config.dataset
+    if config.router.max_error is not None:
+        held |= in_fraction(groups, promise_share(dataset.holdout), dataset.seed, PROMISE)
+    return held
 
 
 def promise_share(holdout: float) -> float:

@@ -152,7 +152,7 @@ class Judging:
         losses = log_losses(labels, answers(serving, validation)) - log_losses(labels, answered)
         turned = worse_since(losses, validation)
         later = None if turned is None else self._after(splits, turned)
-        return (splits, since) if later is None else (replace(splits, holdout=later.holdout), turned)
+        return (splits, since) if later is None else (replace(splits, holdout=later.holdout, counted=None), turned)
 
     def _after(self, splits: Splits, since: float) -> Splits | None:
         return after(splits, since, self._config.gate.min_holdout, self._config.model.sequence_length)

@@ -113,7 +113,7 @@ class Lessons:
         elif self._has_column(splits.train):
             train = self._with_column(train, splits.train)
         start = None if champion is None else rescale(champion.params, champion.scaling, scaling)
-        recipes = self._recipes(start, training, n_samples, train.teachers is not None)
+        recipes = self.recipes(start, training, n_samples, train.teachers is not None)
         first_rows = recent.parts(self._first_places(splits.train), splits.train.timestamps, since)
         names = {recipe.name for recipe in recipes}
         for part in first_rows:
@@ -148,10 +148,29 @@ class Lessons:
         steps = self._config.model.sequence_length
         return sequence.layout(samples.groups, samples.timestamps, steps)[:, 0]
 
-    def _recipes(
+    def recipes(
         self, start: Params | None, training: TrainingConfig, n_samples: int, has_teacher: bool
     ) -> list[Recipe]:
-        """From scratch by the preset, calmly and boldly; from the current weights, slowly and fast."""
+        """List how candidates are made of all samples.
+
+        From scratch by the preset, calmly and boldly; from the current weights, slowly and fast.
+
+        Parameters
+        ----------
+        start : Params or None
+            Current weights, in the scale of the training arrays.
+        training : TrainingConfig
+            For training from scratch.
+        n_samples : int
+            To train and to choose by.
+        has_teacher : bool
+            Whether the training arrays have a teacher's logits.
+
+        Returns
+        -------
+        list of Recipe
+            Ties go to the earlier one.
+        """
         seed, given = self._config.dataset.seed, self._intake.overrides()
         fresh = initialise(self._intake.shape(), seed)
         calmer = calm(training, given)

@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from streamtrain import __version__
-from streamtrain.cli import completion, passes, quarantine, registry, replaying, service, serving
+from streamtrain.cli import completion, passes, quarantine, registry, replaying, scale, service, serving
 from streamtrain.cli.options import INTERRUPTED
 
 
@@ -72,7 +72,7 @@ for _command in (
     *(service.run, service.status, service.check, service.warmup, service.demo),
     *(passes.once, passes.ingest, passes.train),
     *(registry.versions, registry.rollback, registry.promote, registry.pin, registry.unpin, registry.keygen),
-    replaying.replay,
+    *(replaying.replay, scale.backfill),
     *(serving.score, serving.export, quarantine.quarantine, completion.completion),
 ):
     cli.add_command(_command)

@@ -41,11 +41,11 @@ def once(config_file: Path, router: str | None, as_json: bool) -> None:
                 sizes = cycle.intake.splits().sizes
                 decision = _learn(cycle, stopped, bars)
             print_left_out(ingested, quarantined)
-            told[name] = _pass(ingested, sizes, decision)
+            told[name] = told_of_pass(ingested, sizes, decision)
             if decision is None:
                 break
     if all("decision" in one for one in told.values()):
-        _show_passes(told, as_json)
+        show_passes(told, as_json)
     stopped.leave()
 
 
@@ -67,8 +67,8 @@ def ingest(config_file: Path, router: str | None, as_json: bool) -> None:
                 bars.begin("cutting the window")
                 sizes = intake.splits().sizes
             print_left_out(report, quarantined)
-            told[name] = _pass(report, sizes, None)
-    _show_passes(told, as_json)
+            told[name] = told_of_pass(report, sizes, None)
+    show_passes(told, as_json)
     stopped.leave()
 
 
@@ -111,7 +111,7 @@ def train(logs: tuple[Path, ...], models: Path, config_file: Path | None, router
             sizes = cycle.intake.splits().sizes
             decision = _learn(cycle, stopped, bars)
     if decision is not None:
-        _show_passes({"": _pass(ingested, sizes, decision)}, as_json)
+        show_passes({"": told_of_pass(ingested, sizes, decision)}, as_json)
     stopped.leave()
 
 
@@ -126,10 +126,11 @@ def _learn(cycle: Any, stopped: Callable[[], bool], bars: Bars) -> dict[str, Any
         return None
     bars.begin("telling hooks and webhooks")
     cycle.announcer.drain(stopped)
-    return _decision(decision)
+    return told_of_decision(decision)
 
 
-def _decision(decision: Any) -> dict[str, Any]:
+def told_of_decision(decision: Any) -> dict[str, Any]:
+    """Tell of a decision in JSON values."""
     return {
         "outcome": decision.outcome,
         "version": decision.version,
@@ -141,14 +142,16 @@ def _decision(decision: Any) -> dict[str, Any]:
     }
 
 
-def _pass(report: Any, window: dict[str, int], decision: dict[str, Any] | None) -> dict[str, Any]:
+def told_of_pass(report: Any, window: dict[str, int], decision: dict[str, Any] | None) -> dict[str, Any]:
+    """Tell of a pass in JSON values."""
     from streamtrain.intake import SUMMARY
 
     told: dict[str, Any] = {"ingested": {name: getattr(report, name) for name in SUMMARY}, "window": window}
     return told if decision is None else told | {"decision": decision}
 
 
-def _show_passes(told: dict[str, dict[str, Any]], as_json: bool) -> None:
+def show_passes(told: dict[str, dict[str, Any]], as_json: bool) -> None:
+    """Print what was told of the pass of each router."""
     if as_json:
         print_json_of(told)
         return

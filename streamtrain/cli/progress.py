@@ -41,6 +41,9 @@ class Bars:
     def step(self, step: Step) -> None:
         """Take what a cycle says of itself."""
 
+    def part(self, what: str, n_done: int, n_total: int) -> None:
+        """Say what is done now, and how many parts of it are; of 0 the number is not known."""
+
     def reading(self, measure: Callable[[], int]) -> Callable[[], None]:
         """Begin to read what `measure` says is left, in bytes; call what is returned after each batch."""
         return lambda: None
@@ -86,6 +89,12 @@ class _ShownBars(Bars):
                 )
             loss = step.detail.rpartition(", ")[2]
             self._progress.update(self._tasks[step.task], completed=step.n_done, detail=loss)
+
+    def part(self, what: str, n_done: int, n_total: int) -> None:
+        with self._guard:
+            if what != self._stage:
+                self._begin(what, n_total or None, "parts")
+            self._progress.update(self._tasks[""], total=n_total or None, completed=n_done)
 
     def reading(self, measure: Callable[[], int]) -> Callable[[], None]:
         total = measure()

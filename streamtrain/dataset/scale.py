@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,20 +34,70 @@ def fit(features: F32, weights: F32 | F64 | None = None) -> Scaling:
     ValueError
         If there are no samples, or none with a weight above 0.
     """
-    n, dim = features.shape
+    n = len(features)
     total = float(n) if weights is None else float(np.sum(weights, dtype=np.float64))
     if total <= 0.0:
         raise ValueError(f"fit the scaling: {n} samples of total weight {total:g}, expected at least one above 0")
+    return scaling_of(moments(features, weights))
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Of some samples.
+
+    Attributes
+    ----------
+    total : float
+        Weight.
+    means, squares : float64, (D,)
+        Means, and sums of the squared distances from them, of each feature.
+    """
+
+    total: float
+    means: F64
+    squares: F64
+
+
+def moments(features: F32, weights: F32 | F64 | None = None) -> Moments:
+    """Measure some samples; arguments as for `fit`, but there may be none."""
+    n, dim = features.shape
+    total = float(n) if weights is None else float(np.sum(weights, dtype=np.float64))
     sums = np.zeros(dim)
     for block, share in _blocks(features, weights):
         sums += share @ block
-    means = sums / total
+    means = sums / total if total > 0.0 else sums
     squares = np.zeros(dim)
     for block, share in _blocks(features, weights):
         block -= means
-        np.square(block, out=block)
-        squares += share @ block
-    stds = np.sqrt(squares / total)
+        squares += share @ np.square(block, out=block)
+    return Moments(total, means, squares)
+
+
+def merged(parts: Sequence[Moments]) -> Moments:
+    """Put together what was measured of parts (Chan, Golub & LeVeque 1979), in the order given.
+
+    Raises
+    ------
+    ValueError
+        If there is no part.
+    """
+    if not parts:
+        raise ValueError("merge moments: there are none, expected those of at least one part")
+    whole = parts[0]
+    for part in parts[1:]:
+        total = whole.total + part.total
+        if part.total <= 0.0:
+            continue
+        apart = part.means - whole.means
+        means = whole.means + apart * (part.total / total)
+        squares = whole.squares + part.squares + apart**2 * (whole.total * part.total / total)
+        whole = Moments(total, means, squares)
+    return whole
+
+
+def scaling_of(measured: Moments) -> Scaling:
+    """Make the scaling of samples that were measured; the weight must not be 0."""
+    means, stds = measured.means, np.sqrt(measured.squares / measured.total)
     stds[stds <= np.abs(means) * np.finfo(np.float32).eps] = 1.0
     return Scaling(means, stds)
 

@@ -66,6 +66,24 @@ class Split:
         return cls(arrays.features.ravel(), arrays.labels.ravel(), arrays.weights.ravel(), teachers)
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Where an optimiser has got to.
+
+    Attributes
+    ----------
+    weights, means, squares : float32, (size,)
+        What is trained, and Adam's first and second moments of its gradient.
+    steps : float64
+        Steps taken and powers of the decay rates, by the kernel's slots.
+    """
+
+    weights: F32
+    means: F32
+    squares: F32
+    steps: F64
+
+
 class Scorer:
     """The forward pass of one shape, with its buffers.
 
@@ -86,10 +104,15 @@ class Scorer:
 
     def evaluate(self, packed: F32, split: Split) -> tuple[float, float]:
         """Mean loss and accuracy of packed weights."""
-        report = np.zeros(kernel.N_REPORT)
-        self._call(packed, split, _EMPTY, report)
+        report = self.report(packed, split)
         weight = max(float(report[kernel.WEIGHT]), _TINY)
         return float(report[kernel.LOSS]) / weight, float(report[kernel.RIGHT]) / weight
+
+    def report(self, packed: F32, split: Split) -> F64:
+        """Add up loss, right decisions and weight, by the kernel's slots."""
+        report = np.zeros(kernel.N_REPORT)
+        self._call(packed, split, _EMPTY, report)
+        return report
 
     def logits(self, packed: F32, split: Split) -> F32:
         """Logits of packed weights, (N · T,)."""
@@ -162,15 +185,32 @@ class Optimiser:
         self._state[:] = 0.0
         self._state[kernel.BETA1_POWER] = self._state[kernel.BETA2_POWER] = 1.0
 
+    def moved(self) -> Moved:
+        """Copy the weights and what Adam knows of them."""
+        return Moved(self._f.copy(), self._m.copy(), self._v.copy(), self._state.copy())
+
+    def resume(self, moved: Moved) -> None:
+        """Go on from what `moved` gave, here or elsewhere, or from a mean of several."""
+        self._f[:], self._m[:], self._v[:], self._state[:] = moved.weights, moved.means, moved.squares, moved.steps
+
+    def settle(self) -> None:
+        """Bring what is served up to date with the weights, without training."""
+        self.passed(Split(_EMPTY, _EMPTY, _EMPTY, _EMPTY), 0.0, 0)
+
     def epoch(self, split: Split, learning_rate: float, key: int) -> float | None:
         """One epoch; the mean training loss, or None if it diverged (the weights are then the last good ones)."""
+        report = self.passed(split, learning_rate, key)
+        return None if report is None else float(report[kernel.LOSS] / max(report[kernel.WEIGHT], _TINY))
+
+    def passed(self, split: Split, learning_rate: float, key: int) -> F64 | None:
+        """One epoch; the kernel's report, by its slots, or None if it diverged."""
         self._hyper[kernel.LEARNING_RATE] = learning_rate
         report = np.zeros(kernel.N_REPORT)
         data = (split.x, split.y, split.w, split.q)
         moved = (self._f, self._m, self._v, self._p, self._mask, self._scratch)
         with counted(self._meter, self._state):
             done = self._train(*moved, *data, self._hyper, self._state, np.uint64(key), report)
-        return None if done < 0 else float(report[kernel.LOSS] / max(report[kernel.WEIGHT], _TINY))
+        return None if done < 0 else report
 
 
 def epoch_key(seed: int, epoch: int) -> int:
