@@ -7,7 +7,8 @@ still wanted. Nobody's death counts against the task it was at: it is the machin
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -23,6 +24,8 @@ _TRIES: Final = 3
 _DEATHS: Final = 1000
 """Of workers at a task before the task is said to be the reason."""
 _LOOK_S: Final = 0.25
+_WORKER_S: Final = 300.0
+"""How long a worker is waited for where there is none: a new machine takes minutes."""
 
 
 class ClusterError(OSError):
@@ -98,8 +101,23 @@ class Cluster:
         self._opened.close()
 
     def addresses(self) -> list[str]:
-        """List the workers that are there now."""
-        return sorted(self.client.scheduler_info(n_workers=-1)["workers"])
+        """List the workers that are there now, each as often as it has threads; wait for one if there is none.
+
+        Raises
+        ------
+        ClusterError
+            If none comes.
+        StoppedError
+            If `should_stop` says so.
+        """
+        for _ in range(int(_WORKER_S / _LOOK_S)):
+            threads = self.client.nthreads()
+            if threads:
+                return [address for address in sorted(threads) for _ in range(threads[address])]
+            if self._should_stop():
+                raise StoppedError("stopped; nothing was published")
+            time.sleep(_LOOK_S)
+        raise ClusterError(f"train: the scheduler has no worker, and none came within {_WORKER_S:g} s; start one")
 
     def submit(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Have a worker call a function of values, or of what other calls come to; returns a future."""
@@ -170,30 +188,29 @@ class Workers:
     def _round(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         futures = [
             self._cluster.submit(function, parts, *arguments, workers=[address], allow_other_workers=True)
-            for address, parts in self._shared().items()
+            for address, parts in self._shared()
         ]
         return [one for some in self._cluster.gathered(futures) for one in some]
 
-    def _shared(self) -> Mapping[str, list[Any]]:
-        """Share the parts out, each to one who holds it, unless that one has more than his share already."""
-        addresses = self._cluster.addresses()
-        if not addresses:
-            raise ClusterError("train: there is no worker; expected at least one")
+    def _shared(self) -> list[tuple[str, list[Any]]]:
+        """Share the parts out among threads, each to one whose worker holds it, unless he has his share already."""
+        threads = self._cluster.addresses()
         holders = self._cluster.client.who_has(self._prepared)
-        fair = sum(self._weights) / len(addresses)
-        shared: dict[str, list[Any]] = {address: [] for address in addresses}
-        load = dict.fromkeys(addresses, 0.0)
+        fair = sum(self._weights) / len(threads)
+        shared: list[list[Any]] = [[] for _ in threads]
+        loads = [0.0 for _ in threads]
         homeless = []
         for future, weight in zip(self._prepared, self._weights, strict=True):
-            holding = [one for one in holders.get(future.key, ()) if one in load]
-            nearest = min(holding, key=lambda one: load[one], default=None)
-            if nearest is None or load[nearest] + weight / 2 > fair:
+            holding = set(holders.get(future.key, ()))
+            near = [place for place, address in enumerate(threads) if address in holding]
+            idlest = min(near, key=loads.__getitem__, default=None)
+            if idlest is None or loads[idlest] + weight / 2 > fair:
                 homeless.append((future, weight))
                 continue
-            shared[nearest].append(future)
-            load[nearest] += weight
-        for future, weight in homeless:
-            idlest = min(addresses, key=lambda one: (load[one], one))
             shared[idlest].append(future)
-            load[idlest] += weight
-        return {address: parts for address, parts in shared.items() if parts}
+            loads[idlest] += weight
+        for future, weight in homeless:
+            idlest = min(range(len(threads)), key=loads.__getitem__)
+            shared[idlest].append(future)
+            loads[idlest] += weight
+        return [(address, parts) for address, parts in zip(threads, shared, strict=True) if parts]
