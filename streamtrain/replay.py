@@ -158,6 +158,8 @@ def replay(
     directory = known.path(version)
     manifest = load_candidate(directory).manifest
     lineage = manifest.get("lineage")
+    if isinstance(lineage, dict) and "window" not in lineage:
+        return _of_a_backlog(version, manifest, lineage)
     told: dict[str, Any] = {
         "version": version,
         "origin": str(manifest.get("origin")),
@@ -193,6 +195,22 @@ def replay(
         Compared(name, manifest["files"][name]["sha256"], str(digest(made[name])["sha256"])) for name in COMPARED
     )
     return Replayed(**(told | {"files": files}))
+
+
+def _of_a_backlog(version: str, manifest: Manifest, lineage: Mapping[str, Any]) -> Replayed:
+    """Say how a version of `streamtrain backfill` is made again: by that command, which takes its workers."""
+    backlog = lineage.get("backfill") or {}
+    parts = backlog.get("parts") or []
+    files = list(dict.fromkeys(str(part.get("path")) for part in parts))
+    reason = (
+        f"it was made by `streamtrain backfill --part-bytes {backlog.get('part_bytes')}` of {len(files):,} files "
+        f"({', '.join(files[:3])}{', …' if len(files) > 3 else ''}), all of which the manifest names with their "
+        "checksums; the same command with the manifest's `config` and another --models makes the same bits again"
+    )
+    n_samples = sum(int(part.get("samples", 0)) for part in parts) - int(backlog.get("duplicates", 0))
+    different = tuple(differences(lineage["environment"]))
+    origin, parent = str(manifest.get("origin")), manifest.get("parent")
+    return Replayed(version, origin, parent, n_samples, (), (reason,), different)
 
 
 def _no_lineage(manifest: Manifest) -> str:
