@@ -31,7 +31,7 @@ from streamtrain.scale.remote import RemoteReader, brought
 from streamtrain.train.fit import Split
 from streamtrain.types import F32, U64, Arrays, Bools, Samples, Scaling
 
-I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
 LOOKED_AT = "looked at"
 """Salt of the hash that chooses which training samples stand for all of them."""
 
@@ -131,24 +131,24 @@ def _held(part: Part, config: Config, apart: Apart) -> tuple[Held, Told]:
     return Held(part.index, compact(samples), apart.halves), told
 
 
-def keys_in(held: Held, bucket: int, n_buckets: int) -> tuple[int, U64, I64]:
+def keys_in(held: Held, bucket: int, n_buckets: int) -> tuple[int, U64, I32]:
     """Take the keys of one bucket of many, and the rows that they are of."""
     keys: U64 = held.samples.columns["keys"]
     rows = np.flatnonzero(_in_bucket(keys, bucket, n_buckets))
-    return held.index, keys[rows], rows
+    return held.index, keys[rows], rows.astype(np.int32)
 
 
-def repeated(parts: Sequence[tuple[int, U64, I64]]) -> dict[int, I64]:
+def repeated(parts: Sequence[tuple[int, U64, I32]]) -> dict[int, I32]:
     """Find the rows whose key came before, in an earlier part or row.
 
     Parameters
     ----------
-    parts : sequence of (int, uint64 (N,), int64 (N,))
+    parts : sequence of (int, uint64 (N,), int32 (N,))
         From `keys_in`, in the order of the parts.
 
     Returns
     -------
-    dict of int to int64 (M,)
+    dict of int to int32 (M,)
         Rows by part; of the first of equal keys none.
     """
     if not parts:
@@ -158,7 +158,7 @@ def repeated(parts: Sequence[tuple[int, U64, I64]]) -> dict[int, I64]:
     ordered = keys[order]
     again = np.sort(order[1:][ordered[1:] == ordered[:-1]])
     edges = np.cumsum([len(keys) for _, keys, _ in parts])
-    found: dict[int, I64] = {}
+    found: dict[int, I32] = {}
     for (index, _, rows), start, stop in zip(parts, [0, *edges[:-1]], edges, strict=True):
         places = again[(again >= start) & (again < stop)] - start
         if len(places):
@@ -166,7 +166,7 @@ def repeated(parts: Sequence[tuple[int, U64, I64]]) -> dict[int, I64]:
     return found
 
 
-def without(held: Held, rows: Sequence[I64]) -> Held:
+def without(held: Held, rows: Sequence[I32]) -> Held:
     """Leave out rows of a part."""
     kept = np.ones(held.samples.n, np.bool_)
     for some in rows:
@@ -251,8 +251,17 @@ class Look:
     shown: Mapping[str, Compact]
 
 
-def look(held: Held, config: Config, shares: Shares) -> Look:
-    """Look at a part; weights are corrected for selection bias in everything that is shown."""
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Arrays of a part whose features are not scaled yet. Whatever else is known of the samples is let go of."""
+
+    index: int
+    train: Arrays
+    validation: Arrays
+
+
+def look(held: Held, config: Config, shares: Shares, *, teachers: bool) -> tuple[Look, Raw]:
+    """Look at a part, and lay out what is learned from and chosen by; with a teacher's logits, if asked for."""
     raw = restored(held.samples)
     samples = reweighted(raw, config.dataset.max_propensity_weight)
     masks = _masks(config, samples.groups, shares)
@@ -264,7 +273,12 @@ def look(held: Held, config: Config, shares: Shares) -> Look:
         # As logged: whoever looks corrects them, and says how much there was to correct.
         shown[name] = compact(select(raw, chosen))
     moments = scale.moments(samples.features[training], samples.weights[training])
-    return Look({name: int(mask.sum()) for name, mask in masks.items()}, moments, shown)
+    raw_arrays = Raw(
+        held.index,
+        _laid_out(select(samples, training), config, teachers=teachers),
+        _laid_out(select(samples, masks["validation"]), config),
+    )
+    return Look({name: int(mask.sum()) for name, mask in masks.items()}, moments, shown), raw_arrays
 
 
 def _fraction(config: Config, name: str, share: float, validation: float) -> tuple[float, str]:
@@ -288,21 +302,29 @@ class Prepared:
     weight: float
 
 
-def prepare(held: Held, config: Config, shares: Shares, scaling: Scaling, *, teachers: bool) -> Prepared:
-    """Make the arrays of a part."""
-    samples = reweighted(restored(held.samples), config.dataset.max_propensity_weight)
-    masks = _masks(config, samples.groups, shares)
-    train = arrays_of(select(samples, masks["train"]), config, scaling, teachers=teachers)
-    validation = arrays_of(select(samples, masks["validation"]), config, scaling)
-    weight = float(np.sum(train.weights, dtype=np.float64))
-    return Prepared(held.index, Split.of(train), Split.of(validation), weight)
+def prepare(raw: Raw, scaling: Scaling) -> Prepared:
+    """Scale the arrays of a part."""
+    weight = float(np.sum(raw.train.weights, dtype=np.float64))
+    train, validation = (Split.of(_scaled(one, scaling)) for one in (raw.train, raw.validation))
+    return Prepared(raw.index, train, validation, weight)
 
 
-def arrays_of(samples: Samples, config: Config, scaling: Scaling, *, teachers: bool = False) -> Arrays:
-    """Lay samples out for the kernels; with a teacher's logits, NaN where there are none, if asked for."""
+def arrays_of(samples: Samples, config: Config, scaling: Scaling) -> Arrays:
+    """Lay samples out for the kernels, and scale them."""
+    return _scaled(_laid_out(samples, config), scaling)
+
+
+def _laid_out(samples: Samples, config: Config, *, teachers: bool = False) -> Arrays:
     index = sequence.layout(samples.groups, samples.timestamps, config.model.sequence_length)
     logged: F32 | None = samples.teachers if teachers else None
-    return sequence.gather(index, scale.apply(samples.features, scaling), samples.labels, samples.weights, logged)
+    return sequence.gather(index, samples.features, samples.labels, samples.weights, logged)
+
+
+def _scaled(arrays: Arrays, scaling: Scaling) -> Arrays:
+    """Scale features; what padding becomes plays no part, for its weight is 0 and nothing follows it in its row."""
+    n, steps, dim = arrays.features.shape
+    flat = scale.apply(arrays.features.reshape(n * steps, dim), scaling)
+    return replace(arrays, features=flat.reshape(n, steps, dim))
 
 
 def _masks(config: Config, groups: U64, shares: Shares) -> dict[str, Bools]:

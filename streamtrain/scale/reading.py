@@ -25,8 +25,8 @@ Tell = Callable[[str, int, int], None]
 """Told what is done, how much of it is, and how much there is of it."""
 SHOWN: Final = {"holdout": 200_000, "promise": 200_000, "validation": 100_000, "train": 100_000}
 """At most about so many samples of each split are looked at in one place: to judge, to calibrate, to describe."""
-_BUCKET_BYTES: Final = 64 << 20  # of keys, in one worker's hands
-_KEY_BYTES: Final = 16
+_BUCKET_BYTES: Final = 32 << 20  # of keys and their places, in one worker's hands; sorting takes four times as much
+_KEY_BYTES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +103,17 @@ def _joined(cluster: Cluster, config: Config, held: list[Any], tell: Tell) -> tu
 
 
 def _without_repetitions(cluster: Cluster, held: list[Any], n_samples: int) -> tuple[list[Any], int]:
-    n_buckets = max(len(cluster.addresses()), -(-n_samples * _KEY_BYTES // _BUCKET_BYTES), 1)
-    found = [
-        cluster.submit(partition.repeated, [cluster.submit(partition.keys_in, one, b, n_buckets) for one in held])
-        for b in range(n_buckets)
-    ]
-    rows = defaultdict(list)
-    for some in cluster.gathered(found):
-        for index, places in some.items():
-            rows[index].append(places)
+    n_buckets = max(1, -(-n_samples * _KEY_BYTES // _BUCKET_BYTES))
+    at_once, rows = len(cluster.addresses()), defaultdict(list)
+    # A few buckets at a time: all of them together would be another copy of every key.
+    for first in range(0, n_buckets, at_once):
+        found = [
+            cluster.submit(partition.repeated, [cluster.submit(partition.keys_in, one, b, n_buckets) for one in held])
+            for b in range(first, min(first + at_once, n_buckets))
+        ]
+        for some in cluster.gathered(found):
+            for index, places in some.items():
+                rows[index].append(places)
     for index, places in rows.items():  # a part stands where its index says
         held[index] = cluster.submit(partition.without, held[index], places)
     return held, sum(len(places) for some in rows.values() for places in some)
@@ -171,20 +173,22 @@ def make_ready(cluster: Cluster, config: Config, inputs: Inputs, tell: Tell, *, 
         splits["promise"] = inputs.n_judging
     shown = {name: min(1.0, SHOWN[name] / n) if n else 1.0 for name, n in splits.items()}
     shares = Shares(training.validation_split, shown)
-    looks: list[Look] = cluster.gathered(
-        [cluster.submit(partition.look, one, config, shares) for one in inputs.held],
-        lambda n: tell("measuring", n, len(inputs.held)),
-    )
+    n_parts = len(inputs.held)
+    pairs = []
+    while inputs.held:
+        pairs.append(cluster.submit(partition.look, inputs.held.pop(0), config, shares, teachers=teachers))
+    noted, raw = ([cluster.submit(which, pair) for pair in pairs] for which in (_first, _second))
+    del pairs
+    looks: list[Look] = cluster.gathered(noted, lambda n: tell("measuring", n, n_parts))
+    del noted
     sizes = {name: sum(one.sizes[name] for one in looks) for name in looks[0].sizes} if looks else {}
     measured = [one.moments for one in looks if one.moments.total > 0.0]
     if not measured:
         return None
     scaling = scale.scaling_of(scale.merged(measured))
     prepared = []
-    while inputs.held:
-        one = inputs.held.pop(0)
-        prepared.append(cluster.submit(partition.prepare, one, config, shares, scaling, teachers=teachers))
-    del one
+    while raw:
+        prepared.append(cluster.submit(partition.prepare, raw.pop(0), scaling))
     # Waited for by something small: what it is of stays where it is.
     cluster.gathered([cluster.submit(_index, one) for one in prepared], lambda n: tell("scaling", n, len(prepared)))
     loads = [float(look.sizes["train"] + look.sizes["validation"]) for look in looks]
