@@ -10,12 +10,11 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -23,23 +22,23 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from machine import REPOSITORY, allow_one_thread, describe
 
+from streamtrain.answers import answers
 from streamtrain.config import Config, load
 from streamtrain.dataset import scale
-from streamtrain.dataset.compact import compact, restored
+from streamtrain.dataset.compact import restored
 from streamtrain.dataset.select import concatenate, select
-from streamtrain.intake import held_out, judges, overrides_of, shape_of
 from streamtrain.dataset.split import VALIDATION, in_fraction
+from streamtrain.intake import held_out, judges, overrides_of, shape_of
 from streamtrain.model.params import initialise
+from streamtrain.model.quantize import dequantize
 from streamtrain.router.load import load as load_version
 from streamtrain.scale.inputs import plan
 from streamtrain.scale.partition import arrays_of, read
 from streamtrain.train.calibrate import calibrate
 from streamtrain.train.challengers import calm
+from streamtrain.train.fit import logits
 from streamtrain.train.presets import resolve
 from streamtrain.train.stages import train
-from streamtrain.answers import answers
-from streamtrain.model.quantize import dequantize
-from streamtrain.train.fit import logits
 
 LINE = (
     '{"id":"%d-%d","timestamp":%.1f,"similarity_score":%.4f,"recency_score":%.4f,"popularity_score":%.4f,'
@@ -84,9 +83,7 @@ def run(folder: Path, scratch: Path, workers: int) -> Run:
     place = scratch / f"run-{time.monotonic_ns()}"
     place.mkdir()
     config = place / "c.yaml"
-    config.write_text(
-        f"logs: {{directory: {place}/logs}}\nstate: {{directory: {place}/state}}\nmodels: {{directory: {place}/models}}\n"
-    )
+    config.write_text("".join(f"{name}: {{directory: {place}/{name}}}\n" for name in ("logs", "state", "models")))
     command = [str(REPOSITORY / ".venv/bin/streamtrain"), "backfill", str(folder), "--config", str(config)]
     began = time.perf_counter()
     process = subprocess.Popen([*command, "--workers", str(workers), "--json"], stdout=subprocess.PIPE, text=True)
@@ -190,31 +187,29 @@ def main() -> None:
         folder = given.logs or Path(scratch, "logs")
         print("writing logs", flush=True)
         write_logs(folder, given.lines, given.files, given.gzip)
-        runs: dict[int, list[Run]] = {1: [], 2: [], 4: []}
-        for _ in range(given.rounds):
-            for workers in (1, 2):
-                runs[workers].append(run(folder, Path(scratch), workers))
-                last = runs[workers][-1]
-                print(
-                    f"{workers} workers: {last.seconds:.1f} s, peaks {sorted(p >> 20 for p in last.peaks.values())} MiB, {last.digest[:12]}",
-                    flush=True,
-                )
-        runs[4].append(run(folder, Path(scratch), 4))
-        last = runs[2][-1]
-        ratios = [two.seconds / one.seconds for one, two in zip(runs[1], runs[2], strict=True)]
-        print(describe())
-        print(f"lines                      {last.told['ingested']}")
-        print(f"two workers / one          {median(ratios):.2f} ({', '.join(f'{r:.2f}' for r in ratios)})")
-        for n, some in runs.items():
-            print(
-                f"{n} workers                  {median(one.seconds for one in some):.1f} s, peak of a worker {max(max(one.peaks.values()) for one in some) / 2**20:.0f} MiB"
-            )
-        digests = {one.digest for some in runs.values() for one in some}
-        print(
-            f"digests of {sum(map(len, runs.values()))} runs with 1, 2 and 4 workers: {'all the same' if len(digests) == 1 else digests}"
-        )
+        for workers in [*([1, 2] * given.rounds), 4]:
+            last = run(folder, Path(scratch), workers)
+            runs[workers].append(last)
+            peak = max(last.peaks.values()) / 2**20
+            print(f"{workers} workers: {last.seconds:.1f} s, {peak:.0f} MiB at most, {last.digest[:12]}", flush=True)
+        report(runs)
         if not given.skip_single:
-            print(single(folder, Path(last.told["version"]), Path(scratch)))
+            found = single(folder, Path(runs[2][-1].told["version"]), Path(scratch))
+            print(f"accuracy on {found['n']:,} held-out samples: rounds {found['rounds']:.5f}, ", end="")
+            print(f"one process {found['single']:.5f} ({found['train_s']:.0f} s of training)")
+
+
+def report(runs: dict[int, list[Run]]) -> None:
+    """What the runs come to."""
+    print(describe())
+    print(f"read: {runs[2][-1].told['ingested']}")
+    ratios = [two.seconds / one.seconds for one, two in zip(runs[1], runs[2], strict=True)]
+    print(f"time of two workers over that of one: {median(ratios):.3f} ({', '.join(f'{r:.3f}' for r in ratios)})")
+    for n, some in runs.items():
+        peak = max(max(one.peaks.values()) for one in some) / 2**20
+        print(f"{n} workers: {median(one.seconds for one in some):.1f} s, peak of a worker {peak:.0f} MiB")
+    digests = {one.digest for some in runs.values() for one in some}
+    print(f"different weights among {sum(map(len, runs.values()))} runs: {len(digests)}")
 
 
 if __name__ == "__main__":

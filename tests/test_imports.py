@@ -74,6 +74,10 @@ ALLOWED = {
         ),
         *("aftermath", "portrait", "ingest", "dataset", "model", "train", "publish"),
     },
+    "scale": {
+        *("types", "reading", "config", "intake", "ingest", "dataset", "model", "kernels", "train", "publish.artifact"),
+        *("cycle", "exam", "judging", "lessons", "making"),
+    },
     "router.compiled": {"types", "router", "kernels.request"},
     "ops": {"types", "reading", "config", "intake", "ingest", "dataset", "publish", "outlet", "model"},
     "__main__": {"cli"},

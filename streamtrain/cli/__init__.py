@@ -72,7 +72,7 @@ for _command in (
     *(service.run, service.status, service.check, service.warmup, service.demo),
     *(passes.once, passes.ingest, passes.train),
     *(registry.versions, registry.rollback, registry.promote, registry.pin, registry.unpin, registry.keygen),
-    *(replaying.replay, scale.backfill),
+    *(replaying.replay, scale.backfill, scale.sweep),
     *(serving.score, serving.export, quarantine.quarantine, completion.completion),
 ):
     cli.add_command(_command)

@@ -141,6 +141,17 @@ def print_versions(versions: Sequence[VersionInfo]) -> None:
     _console().print(table if versions else "no version was published yet")
 
 
+def print_trials(trials: Sequence[Mapping[str, Any]]) -> None:
+    """Show the trials of a sweep, rung by rung, the best first."""
+    table = Table("rung", "epochs", "settings", "validation loss", "accuracy")
+    for one in trials:
+        settings = ", ".join(f"{key}={value}" for key, value in one["settings"].items())
+        loss, accuracy = one["loss"], one["accuracy"]
+        figures = ("diverged", "") if loss is None else (f"{loss:.5f}", f"{accuracy:.4f}")
+        table.add_row(str(one["rung"] + 1), f"{one['n_epochs']} of {one['epochs']}", _plain(settings), *figures)
+    _console().print(table)
+
+
 def print_quarantine(rows: Sequence[Quarantined]) -> None:
     """Show quarantined lines by file, offset and reason; their content only as escaped text."""
     table = Table("number", "file", "offset", "reason", "line")

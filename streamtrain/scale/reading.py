@@ -150,8 +150,37 @@ class Ready:
     sizes: Mapping[str, int]
 
 
-def make_ready(cluster: Cluster, config: Config, inputs: Inputs, tell: Tell, *, teachers: bool) -> Ready | None:
-    """Have the arrays made that are trained on; None where no sample may be learned from.
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What is known of all parts, and samples of each split that are looked at here.
+
+    Attributes
+    ----------
+    training : TrainingConfig
+        For training from scratch on so many samples.
+    scaling : Scaling
+    shown : mapping of str to Samples
+        In the order of time, as logged.
+    sizes : mapping of str to int
+        Of each split.
+    loads : list of float
+        Of each part: samples to train on and to choose by.
+    raw : list of futures
+        Of `partition.Raw`.
+    """
+
+    training: TrainingConfig
+    scaling: Scaling
+    shown: Mapping[str, Samples]
+    sizes: Mapping[str, int]
+    loads: list[float]
+    raw: list[Any]
+
+
+def looked_at(
+    cluster: Cluster, config: Config, inputs: Inputs, most: Mapping[str, int], tell: Tell, *, teachers: bool = False
+) -> Looked | None:
+    """Have every part looked at; None where no sample may be learned from.
 
     Parameters
     ----------
@@ -159,42 +188,55 @@ def make_ready(cluster: Cluster, config: Config, inputs: Inputs, tell: Tell, *, 
     config : Config
     inputs : Inputs
         Its parts are given up on the way: memory holds them once.
-    tell : Tell
+    most : mapping of str to int
+        At most about so many samples of these splits are shown.
+    tell : callable
     teachers : bool
         Whether with a teacher's logits, out of the logs.
     """
     training = resolve(config.training.preset, inputs.n_free, overrides_of(config))
-    splits = {
+    there = {
         "holdout": inputs.n_judging,
+        "promise": inputs.n_judging,
         "validation": inputs.n_free * training.validation_split,
         "train": inputs.n_free * (1.0 - training.validation_split),
     }
-    if config.router.max_error is not None:
-        splits["promise"] = inputs.n_judging
-    shown = {name: min(1.0, SHOWN[name] / n) if n else 1.0 for name, n in splits.items()}
-    shares = Shares(training.validation_split, shown)
-    n_parts = len(inputs.held)
-    pairs = []
+    shares = Shares(
+        training.validation_split, {name: min(1.0, n / there[name]) if there[name] else 1.0 for name, n in most.items()}
+    )
+    n_parts, pairs = len(inputs.held), []
     while inputs.held:
         pairs.append(cluster.submit(partition.look, inputs.held.pop(0), config, shares, teachers=teachers))
     noted, raw = ([cluster.submit(which, pair) for pair in pairs] for which in (_first, _second))
     del pairs
     looks: list[Look] = cluster.gathered(noted, lambda n: tell("measuring", n, n_parts))
-    del noted
-    sizes = {name: sum(one.sizes[name] for one in looks) for name in looks[0].sizes} if looks else {}
     measured = [one.moments for one in looks if one.moments.total > 0.0]
     if not measured:
         return None
-    scaling = scale.scaling_of(scale.merged(measured))
-    prepared = []
-    while raw:
-        prepared.append(cluster.submit(partition.prepare, raw.pop(0), scaling))
-    # Waited for by something small: what it is of stays where it is.
-    cluster.gathered([cluster.submit(_index, one) for one in prepared], lambda n: tell("scaling", n, len(prepared)))
-    loads = [float(look.sizes["train"] + look.sizes["validation"]) for look in looks]
-    workers = Workers(cluster, prepared, loads, validates=sizes["validation"] > 0)
     dim = len(config.schema.feature_names)
-    return Ready(workers, training, scaling, {name: _in_time(looks, name, dim) for name in splits}, sizes)
+    return Looked(
+        training=training,
+        scaling=scale.scaling_of(scale.merged(measured)),
+        shown={name: _in_time(looks, name, dim) for name in most},
+        sizes={name: sum(one.sizes[name] for one in looks) for name in looks[0].sizes},
+        loads=[float(one.sizes["train"] + one.sizes["validation"]) for one in looks],
+        raw=raw,
+    )
+
+
+def make_ready(cluster: Cluster, config: Config, inputs: Inputs, tell: Tell, *, teachers: bool) -> Ready | None:
+    """Have the arrays made that are trained on; arguments and None as for `looked_at`."""
+    most = {name: n for name, n in SHOWN.items() if name != "promise" or config.router.max_error is not None}
+    looked = looked_at(cluster, config, inputs, most, tell, teachers=teachers)
+    if looked is None:
+        return None
+    n_parts, prepared = len(looked.raw), []
+    while looked.raw:
+        prepared.append(cluster.submit(partition.prepare, looked.raw.pop(0), looked.scaling))
+    # Waited for by something small: what it is of stays where it is.
+    cluster.gathered([cluster.submit(_index, one) for one in prepared], lambda n: tell("scaling", n, n_parts))
+    workers = Workers(cluster, prepared, looked.loads, validates=looked.sizes["validation"] > 0)
+    return Ready(workers, looked.training, looked.scaling, looked.shown, looked.sizes)
 
 
 def _in_time(looks: Sequence[Look], name: str, dim: int) -> Samples:

@@ -187,7 +187,7 @@ FORMS = {
     "pruned": "training: {preset: medium, epochs: 4, prune: 0.5, quantization_aware_epochs: 2}\n"
     "gate: {min_accuracy: 0.5}\n",
     "factors": "training: {preset: medium, epochs: 6}\nmodel: {rank: 2}\ngate: {min_accuracy: 0.5}\n",
-    "sessions": "schema: {session: user}\nmodel: {sequence_length: 4}\ntraining: {preset: medium, epochs: 6}\n"
+    "sessions": "schema: {session: user}\nmodel: {sequence_length: 4}\ntraining: {preset: medium, epochs: 60}\n"
     "gate: {min_accuracy: 0.5}\n",
     "promise": "router: {max_error: 0.1}\ntraining: {preset: medium, epochs: 6}\ngate: {min_accuracy: 0.5}\n",
     "taught": "schema: {teacher: judged}\ntraining: {preset: medium, epochs: 6}\ngate: {min_accuracy: 0.5}\n",
