@@ -185,6 +185,7 @@ def main() -> None:
     allow_one_thread()
     with TemporaryDirectory(prefix="bench-backfill-") as scratch:
         folder = given.logs or Path(scratch, "logs")
+        runs: dict[int, list[Run]] = {1: [], 2: [], 4: []}
         print("writing logs", flush=True)
         write_logs(folder, given.lines, given.files, given.gzip)
         for workers in [*([1, 2] * given.rounds), 4]:

@@ -131,46 +131,59 @@ def _held(part: Part, config: Config, apart: Apart) -> tuple[Held, Told]:
     return Held(part.index, compact(samples), apart.halves), told
 
 
-def keys_in(held: Held, bucket: int, n_buckets: int) -> tuple[int, U64, I32]:
-    """Take the keys of one bucket of many, and the rows that they are of."""
+def keys_in(held: Held, bucket: int, n_buckets: int) -> tuple[int, U64]:
+    """Take the keys of one bucket of many, in the order of the rows."""
     keys: U64 = held.samples.columns["keys"]
-    rows = np.flatnonzero(_in_bucket(keys, bucket, n_buckets))
-    return held.index, keys[rows], rows.astype(np.int32)
+    return held.index, keys[_in_bucket(keys, bucket, n_buckets)]
 
 
-def repeated(parts: Sequence[tuple[int, U64, I32]]) -> dict[int, I32]:
-    """Find the rows whose key came before, in an earlier part or row.
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Rows of a part whose key came before: their places among those of a bucket."""
+
+    bucket: int
+    n_buckets: int
+    places: I32
+
+
+def repeated(parts: Sequence[tuple[int, U64]], bucket: int, n_buckets: int) -> dict[int, Again]:
+    """Find what has a key that came before, in an earlier part or row.
 
     Parameters
     ----------
-    parts : sequence of (int, uint64 (N,), int32 (N,))
+    parts : sequence of (int, uint64 (N,))
         From `keys_in`, in the order of the parts.
+    bucket, n_buckets : int
+        Which they are of.
 
     Returns
     -------
-    dict of int to int32 (M,)
-        Rows by part; of the first of equal keys none.
+    dict of int to Again
+        By part; of the first of equal keys nothing.
     """
-    if not parts:
+    keys: U64 = np.concatenate([keys for _, keys in parts]) if parts else np.zeros(0, np.uint64)
+    # Without places, which few or none have to be known of: sorting keys alone is many times faster.
+    ordered = np.sort(keys)
+    several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(several):
         return {}
-    keys = np.concatenate([keys for _, keys, _ in parts])
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    again = np.sort(order[1:][ordered[1:] == ordered[:-1]])
-    edges = np.cumsum([len(keys) for _, keys, _ in parts])
-    found: dict[int, I32] = {}
-    for (index, _, rows), start, stop in zip(parts, [0, *edges[:-1]], edges, strict=True):
-        places = again[(again >= start) & (again < stop)] - start
+    of_several = np.flatnonzero(np.isin(keys, several))
+    order = of_several[np.argsort(keys[of_several], kind="stable")]
+    again = np.sort(order[1:][keys[order[1:]] == keys[order[:-1]]])
+    found, start = {}, 0
+    for index, some in parts:
+        places = again[(again >= start) & (again < start + len(some))] - start
         if len(places):
-            found[index] = rows[places]
+            found[index] = Again(bucket, n_buckets, places.astype(np.int32))
+        start += len(some)
     return found
 
 
-def without(held: Held, rows: Sequence[I32]) -> Held:
+def without(held: Held, repetitions: Sequence[Again]) -> Held:
     """Leave out rows of a part."""
-    kept = np.ones(held.samples.n, np.bool_)
-    for some in rows:
-        kept[some] = False
+    kept, keys = np.ones(held.samples.n, np.bool_), held.samples.columns["keys"]
+    for again in repetitions:
+        kept[np.flatnonzero(_in_bucket(keys, again.bucket, again.n_buckets))[again.places]] = False
     return replace(held, samples=compact(select(restored(held.samples), kept)))
 
 

@@ -25,8 +25,8 @@ Tell = Callable[[str, int, int], None]
 """Told what is done, how much of it is, and how much there is of it."""
 SHOWN: Final = {"holdout": 200_000, "promise": 200_000, "validation": 100_000, "train": 100_000}
 """At most about so many samples of each split are looked at in one place: to judge, to calibrate, to describe."""
-_BUCKET_BYTES: Final = 32 << 20  # of keys and their places, in one worker's hands; sorting takes four times as much
-_KEY_BYTES: Final = 12
+_BUCKET_BYTES: Final = 32 << 20  # of keys, in one worker's hands; sorting takes a few times as much
+_KEY_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +108,17 @@ def _without_repetitions(cluster: Cluster, held: list[Any], n_samples: int) -> t
     # A few buckets at a time: all of them together would be another copy of every key.
     for first in range(0, n_buckets, at_once):
         found = [
-            cluster.submit(partition.repeated, [cluster.submit(partition.keys_in, one, b, n_buckets) for one in held])
+            cluster.submit(
+                partition.repeated, [cluster.submit(partition.keys_in, one, b, n_buckets) for one in held], b, n_buckets
+            )
             for b in range(first, min(first + at_once, n_buckets))
         ]
         for some in cluster.gathered(found):
-            for index, places in some.items():
-                rows[index].append(places)
-    for index, places in rows.items():  # a part stands where its index says
-        held[index] = cluster.submit(partition.without, held[index], places)
-    return held, sum(len(places) for some in rows.values() for places in some)
+            for index, again in some.items():
+                rows[index].append(again)
+    for index, repetitions in rows.items():  # a part stands where its index says
+        held[index] = cluster.submit(partition.without, held[index], repetitions)
+    return held, sum(len(again.places) for some in rows.values() for again in some)
 
 
 def _by_session(cluster: Cluster, config: Config, held: list[Any]) -> list[Any]:

@@ -250,7 +250,7 @@ def test_a_champion_is_gone_on_from_and_compared_with(tmp_path, backlog):
             done = backfill(cycle, [str(backlog)], cluster, {}, 100_000, 1.8e9)
         if expected is not None:
             names = {rule.name for rule in done.decision.rules}
-            assert "versus_current" in names
+            assert "versus_current_loss" in names
     receipts = [json.loads(line) for line in (tmp_path / "models" / "receipts.jsonl").read_text().splitlines()]
     assert "fine-tuned" in {one["name"] for one in receipts[-1]["challengers"]}
 
@@ -260,7 +260,7 @@ def test_what_is_too_little_to_learn_from_is_skipped_with_a_receipt(tmp_path):
     logs.mkdir()
     for name, data, reason in (
         ("rubbish", b"rubbish\n" * 9, "no sample"),
-        ("few", lines(rows(50)), "of at least 1,000"),
+        ("few", lines(rows(50)), "1,000 are needed"),
     ):
         (logs / "a.jsonl").write_bytes(data)
         with inline() as cluster:

@@ -142,9 +142,10 @@ def test_of_equal_keys_the_first_counts_as_in_the_dataset(tmp_path):
     for n_buckets in (1, 3):
         rows_of = {one.index: [] for one in parts}
         for bucket in range(n_buckets):
-            for index, some in repeated([keys_in(one, bucket, n_buckets) for one in parts]).items():
-                rows_of[index].append(some)
-        assert sum(len(some) for each in rows_of.values() for some in each) == report.duplicates == 70
+            keys = [keys_in(one, bucket, n_buckets) for one in parts]
+            for index, again in repeated(keys, bucket, n_buckets).items():
+                rows_of[index].append(again)
+        assert sum(len(one.places) for each in rows_of.values() for one in each) == report.duplicates == 70
         samples = samples_of([(without(one, rows_of[one.index]), None) for one in parts])
         assert_equal(select(samples, np.argsort(samples.timestamps, kind="stable")), held)
 
