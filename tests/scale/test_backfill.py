@@ -20,6 +20,7 @@ from streamtrain.config import load
 from streamtrain.cycle import Cycle
 from streamtrain.dataset.split import VALIDATION, in_fraction
 from streamtrain.intake import held_out, judges
+from streamtrain.kernels import epoch as kernel
 from streamtrain.publish.lock import LockedError
 from streamtrain.replay import replay
 from streamtrain.router.load import load as load_version
@@ -329,12 +330,13 @@ def test_the_command(tmp_path, backlog, alone):
 
 def test_the_mean_of_parts_goes_by_their_weights_and_not_by_who_came_first(tmp_path):
     def part(index, weight, value, steps):
-        column = np.full(3, value, np.float32)
-        return Trained(index, weight, Moved(column, column * 2, column * 3, np.array([steps, 0.5, 0.5])), np.zeros(4))
+        column, state = np.full(3, value, np.float32), np.zeros(kernel.N_STATE)
+        state[kernel.STEP] = steps
+        return Trained(index, weight, Moved(column, column * 2, column * 3, state), np.zeros(4))
 
     mean = mean_of([part(0, 1.0, 1.0, 10.0), part(1, 3.0, 5.0, 20.0), part(2, 0.0, 99.0, 0.0)])
     np.testing.assert_array_equal(mean.weights, np.full(3, 4.0, np.float32))
     np.testing.assert_array_equal(mean.squares, np.full(3, 12.0, np.float32))
-    assert mean.steps[0] == 20.0
+    assert mean.steps[kernel.STEP] == 20.0
     with pytest.raises(ValueError, match="no part has a training sample"):
         mean_of([part(0, 0.0, 1.0, 1.0)])
