@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("worlds", "alarms", "rollbacks"), help="this one only, and write nothing")
     parser.add_argument("--runs", type=int, default=50, help="of each change of the world")
     parser.add_argument("--rollbacks", type=int, default=200, help="runs of each sort of champion")
+    parser.add_argument("--drawn", type=int, default=20_000, help="runs of the same that are drawn without a database")
     parser.add_argument("--samples", type=int, default=1_000_000, help="of each stream that does not change")
     parser.add_argument("--only", default="", help="changes of the world with this in their name")
     parser.add_argument("--seeds", default="", help="these only, separated by commas")
@@ -182,7 +183,7 @@ def main() -> None:
     seeds = [int(one) for one in arguments.seeds.split(",")] if arguments.seeds else list(range(arguments.runs))
     parts = {
         "worlds": worlds(seeds, arguments.only, arguments.each),
-        "rollbacks": rollbacks(arguments.rollbacks),
+        "rollbacks": rollbacks(arguments.rollbacks, arguments.drawn),
         "alarms": false_alarms(arguments.samples),
     }
     tables: dict[str, list[str]] = {}
