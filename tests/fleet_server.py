@@ -5,11 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 FAULTS = ("truncate", "stall", "error", "changed byte", "no ranges", "old pointer", "old manifest", "drop", "slow")
+
+
+def until(condition) -> None:
+    """Wait for what another process does; give up after a minute, in which it hangs."""
+    for _ in range(12_000):
+        if condition():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it never came to that")
 
 
 class Server:
@@ -129,23 +139,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, path, status, body, asked, head=None, fault=None):
         server = self.server_of
+        sent = body
+        if fault in ("truncate", "stall"):
+            sent = body[: len(body) // 2 if server.stall_after is None else server.stall_after]
+            self.close_connection = True
+        step = 512 if fault == "slow" else max(1, len(sent))
+        server.note(path, status, len(sent), asked)  # before the client can look
         self.send_response(status)
         for name, value in {**(head or {}), **server.headers}.items():
             self.send_header(name, value)
         if status != 304:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if fault == "slow":
-            server.note(path, status, len(body), asked)
-            for start in range(0, len(body), 512):
-                self.wfile.write(body[start : start + 512])
-            return
-        sent = body
-        if fault in ("truncate", "stall"):
-            sent = body[: len(body) // 2 if server.stall_after is None else server.stall_after]
-            self.close_connection = True
-        server.note(path, status, len(sent), asked)  # before the client can look
-        self.wfile.write(sent)
+        for start in range(0, len(sent), step):
+            self.wfile.write(sent[start : start + step])
         if fault == "stall":
             self.wfile.flush()
             server.stalled.set()

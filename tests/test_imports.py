@@ -194,7 +194,7 @@ def test_serving_loads_neither_signatures_nor_the_network_before_they_are_needed
 )
 def test_what_only_the_fleet_and_the_farm_need_is_not_loaded(module):
     absent = {"fsspec", "aiohttp", "s3fs", "dask", "distributed", "tornado"}
-    code = f"import sys, streamtrain{module}; sys.exit(' '.join({absent} & set(sys.modules)))"
+    code = f"import sys, streamtrain{module}; sys.exit(' '.join({absent} & set(sys.modules)) or None)"
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
 

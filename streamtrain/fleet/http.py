@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import base64
 import re
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from streamtrain import __version__
 from streamtrain.fleet.errors import AbsentError, FleetError, RemoteError
+from streamtrain.fleet.line import Line
 from streamtrain.fleet.remote import LEAST_BYTES_PER_S, Fetched, Remote
 
 _PIECE_BYTES = 64 * 1024
 _LONGEST_VALIDATOR = 256
 _LONGEST_RETRY_AFTER_S = 600.0
+_SETTLED_S = 2.0
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _DROPPED = (RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 _HINTS = {
@@ -57,7 +58,7 @@ class HttpRemote(Remote):
             raise FleetError(f"{self.place!r} names no host, or has characters that a URL cannot have")
         self._headers = {"User-Agent": f"streamtrain/{__version__}", "Accept-Encoding": "identity"}
         self._headers |= _authorization(self._parts)
-        self._line: _Line | None = None
+        self._line: Line | None = None
         self._is_whole = False
 
     def read(self, path: str, limit_bytes: int, validator: str | None = None) -> Fetched | None:
@@ -144,7 +145,7 @@ class HttpRemote(Remote):
             self.n_requests += 1
             reused = self._line is not None
             if self._line is None:
-                self._line = _Line(self._parts, self._port, self._timeout_s)
+                self._line = Line(self._parts, self._port, self._timeout_s)
             self._line.limit(longest_s)
             try:
                 self._line.connection.request("GET", target, headers=self._headers | headers)
@@ -170,62 +171,6 @@ class HttpRemote(Remote):
         return f"read {self.place}/{path}"
 
 
-class _Line:
-    """One connection. Its socket's time-out begins anew with every byte that drips in; `limit` ends the whole request.
-
-    Attributes
-    ----------
-    connection : HTTPConnection
-    cut : Event
-        Set if a request took too long.
-    """
-
-    def __init__(self, parts: SplitResult, port: int, timeout_s: float) -> None:
-        host = parts.hostname or ""
-        self.cut = threading.Event()
-        self._timer: threading.Timer | None = None
-        self.connection = HTTPConnection(host, port)
-        raw = socket.create_connection((host, port), timeout=timeout_s)
-        self._line = raw.dup()
-        try:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if parts.scheme == "https":
-                import ssl
-
-                self.limit(2 * timeout_s)
-                raw = ssl.create_default_context().wrap_socket(raw, server_hostname=host)
-        except BaseException:
-            self.pause()
-            self._line.close()
-            raw.close()
-            raise
-        self.connection.sock = raw
-
-    def limit(self, longest_s: float) -> None:
-        self.pause()
-        self._timer = threading.Timer(longest_s, self._end)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def pause(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer.join()  # it must not end the next request, nor a socket that has this one's number
-            self._timer = None
-
-    def close(self) -> None:
-        self.pause()
-        self.connection.close()
-        self._line.close()
-
-    def _end(self) -> None:
-        self.cut.set()
-        try:
-            self._line.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it is closed already
-
-
 def _authorization(parts: SplitResult) -> dict[str, str]:
     if parts.username is None:
         return {}
@@ -237,8 +182,16 @@ def _validator(response: HTTPResponse) -> str | None:
     for kind, header in (("etag", "ETag"), ("date", "Last-Modified")):
         value = response.getheader(header)
         if value and len(value) <= _LONGEST_VALIDATOR and value.isascii() and value.isprintable():
-            return f"{kind}:{value}"
+            return f"{kind}:{value}" if kind == "etag" or _is_past(value, response.getheader("Date", "")) else None
     return None
+
+
+def _is_past(modified: str, date: str) -> bool:
+    """Whether the second of `modified` is over by the server's own clock: changes in it cannot be told by their date."""
+    try:
+        return (parsedate_to_datetime(date) - parsedate_to_datetime(modified)).total_seconds() >= _SETTLED_S
+    except (ValueError, TypeError):  # no dates, or one with a time zone and one without
+        return False
 
 
 def _condition(validator: str | None) -> dict[str, str]:

@@ -10,21 +10,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from streamtrain.fleet.errors import FleetError, RefusedError
-from streamtrain.fleet.pointer import Pointer, decode, encode
+from streamtrain.fleet.accepted import Accepted, read_accepted, write_accepted
+from streamtrain.fleet.errors import RefusedError
+from streamtrain.fleet.pointer import Pointer
 from streamtrain.model.seal import MANIFEST_FILE, MANIFEST_LIMIT_BYTES, VersionError
 from streamtrain.model.signature import PublicKey
 from streamtrain.publish.catalog import read_whole
-from streamtrain.publish.durable import make_directory, move_directory, sync_directory, write_file
+from streamtrain.publish.durable import make_directory, move_directory
 from streamtrain.publish.errors import PublishError, saying
 from streamtrain.publish.lock import Lock
 from streamtrain.publish.receipts import Receipt
@@ -34,24 +32,6 @@ from streamtrain.publish.workspace import FOLLOWS_FILE
 from streamtrain.router.load import load_version
 
 _PREFIX = "pull-"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What a directory followed last.
-
-    Attributes
-    ----------
-    pointer : Pointer
-    source : str
-        Digest of the URL that it came from.
-    validator : str or None
-        By which that remote tells whether it is still this one.
-    """
-
-    pointer: Pointer
-    source: str
-    validator: str | None
 
 
 class Mirror(Registry):
@@ -94,30 +74,14 @@ class Mirror(Registry):
         PublishError
             If it is there and can't be read.
         """
-        with saying("read what is followed", self._file):
-            try:
-                data = self._file.read_bytes()
-            except FileNotFoundError:
-                return None
-        with suppress(ValueError, FleetError):
-            match json.loads(data):
-                case {"pointer": str(text), "source": str(source), "validator": str() | None as validator}:
-                    return Accepted(decode(text.encode()), source, validator)
-                case {"pointer": None}:
-                    return None
-        raise PublishError(
-            f"read what is followed: {self._file} is damaged; `streamtrain pull --forget` makes it anew, and takes "
-            "whatever the remote has now"
-        )
+        return read_accepted(self._file)
 
-    def accept(self, pointer: Pointer, source: str, validator: str | None) -> None:
+    def accept(self, accepted: Accepted) -> None:
         """Remember a pointer, before anything is changed: from here on, older ones are stale.
 
         Parameters
         ----------
-        pointer : Pointer
-        source : str
-        validator : str or None
+        accepted : Accepted
 
         Raises
         ------
@@ -125,7 +89,7 @@ class Mirror(Registry):
             If it can't be written.
         """
         with self._changing("pull"), saying("pull", self._file):
-            self._write({"pointer": encode(pointer).decode(), "source": source, "validator": validator})
+            write_accepted(self._file, accepted)
 
     def forget(self) -> None:
         """Take whatever comes next, however old it is.
@@ -135,7 +99,7 @@ class Mirror(Registry):
         PublishError
         """
         with self._changing("pull"), saying("pull", self._file):
-            self._write({"pointer": None})
+            write_accepted(self._file, None)
 
     def holds(self, pointer: Pointer) -> bool:
         """Whether the version that is pointed to is here, and verifies to the last bit.
@@ -245,8 +209,8 @@ class Mirror(Registry):
                         # Damaged: nobody can load it, so nobody misses it between the two renames.
                         remove(target, self._staging / f"retired-{version}")
                     move_directory(staged, target)
-                    self._remove_staged()
             if staged is not None or previous != version:
+                self._remove_staged()
                 self._point(version, "pull")
                 self._ledger.record_done(receipt)
                 self._retire(())
@@ -259,16 +223,12 @@ class Mirror(Registry):
                     f"pull: {self.models_dir} is a trainer's (it has versions, or receipts, and no {FOLLOWS_FILE}); "
                     "pull into a new directory"
                 )
-            self._write({"pointer": None})
+            write_accepted(self._file, None)
         # What was begun stays; and there are no receipts to make up: a version without one was never pointed to.
         clean(self._staging, self.models_dir, lambda name: name.startswith(_PREFIX))
         return []
 
-    def _write(self, content: dict[str, object]) -> None:
-        write_file(self._file, json.dumps({"format": 1, **content}, indent=2).encode() + b"\n")
-        sync_directory(self.models_dir)
-
     def _remove_staged(self, but: str = "") -> None:
-        for entry in self._staging.iterdir():
-            if entry.name.startswith(_PREFIX) and entry.name != but:
+        for entry in self._staging.glob(f"{_PREFIX}*"):
+            if entry.name != but:
                 shutil.rmtree(entry, ignore_errors=True)

@@ -7,16 +7,16 @@ half done by a crash, the next pull completes from what was remembered.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from streamtrain.fleet.accepted import Accepted
 from streamtrain.fleet.download import download
 from streamtrain.fleet.errors import RefusedError
-from streamtrain.fleet.mirror import Accepted, Mirror
+from streamtrain.fleet.mirror import Mirror
 from streamtrain.fleet.pointer import POINTER_FILE, POINTER_LIMIT_BYTES, Pointer, PointerError, decode
 from streamtrain.fleet.remote import Remote, open_remote
 from streamtrain.model.seal import VersionError
@@ -74,7 +74,6 @@ class Puller:
         self, url: str, mirror: Mirror, timeout_s: float = 10.0, should_stop: Callable[[], bool] = lambda: False
     ) -> None:
         self._remote: Remote = open_remote(url, timeout_s)
-        self._source = hashlib.sha256(url.encode()).hexdigest()
         self._mirror = mirror
         self._should_stop = should_stop
         # Whole and not taken: not downloaded again and again while it stays the one that is pointed to.
@@ -111,8 +110,9 @@ class Puller:
         is_new = accepted is None or pointer.serial > accepted.pointer.serial
         with saying("pull", self._mirror.models_dir):
             staged = None if self._mirror.holds(pointer) else self._fetch(pointer)
-        if is_new or (not is_stale and accepted != Accepted(pointer, self._source, validator)):
-            self._mirror.accept(pointer, self._source, validator)
+        seen = Accepted(pointer, self.place, validator)
+        if not is_stale and seen != accepted:
+            self._mirror.accept(seen)
         result: Literal["pulled", "switched", "unchanged", "stale"] = "stale" if is_stale else "unchanged"
         if staged is not None or previous != pointer.version:
             self._mirror.swap(pointer, staged)
@@ -128,7 +128,7 @@ class Puller:
 
     def _offered(self, accepted: Accepted | None) -> tuple[Pointer, str | None, bool]:
         """Return the pointer to follow, its validator, and whether the remote showed an older one."""
-        is_same_place = accepted is not None and accepted.source == self._source
+        is_same_place = accepted is not None and accepted.source == self.place
         known = accepted.validator if accepted is not None and is_same_place else None
         fetched = self._remote.read(POINTER_FILE, POINTER_LIMIT_BYTES, known)
         if fetched is None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 from collections import Counter
@@ -51,6 +52,7 @@ def test_pulls_what_was_pushed(trainer, server, pulling, held_to):
 def test_an_unchanged_pointer_costs_one_request_and_no_body(trainer, server, pulling, has_etags):
     server.has_etags = has_etags
     trainer.publish()
+    os.utime(trainer.store / "current.json", (1e9, 1e9))
     puller, mirror = pulling()
     puller.once()
     server.requests.clear()
@@ -60,6 +62,19 @@ def test_an_unchanged_pointer_costs_one_request_and_no_body(trainer, server, pul
     assert server.requests == [("current.json", 304, 0, None)]
     after = (mirror.models_dir / "pull.json").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_a_change_within_the_second_that_a_date_tells(trainer, server, pulling, held_to):
+    """Dates of HTTP have no fractions: one of just now says nothing of what came after it in the same second."""
+    server.has_etags = False
+    trainer.publish()
+    puller, mirror = pulling()
+    puller.once()
+    dated = (trainer.store / "current.json").stat()
+    version = trainer.publish()
+    os.utime(trainer.store / "current.json", ns=(dated.st_atime_ns, dated.st_mtime_ns))
+    assert puller.once().version == version
+    held_to(mirror)
 
 
 def test_the_next_process_asks_conditionally_too(trainer, server, pulling):
@@ -172,7 +187,7 @@ def test_drops_bytes_forever(trainer, server, pulling, monkeypatch):
     from streamtrain.fleet import http
 
     trainer.publish()
-    puller, mirror = pulling(timeout_s=0.3)
+    puller, _ = pulling(timeout_s=0.3)
     monkeypatch.setattr(http, "LEAST_BYTES_PER_S", 1e9)
     held = threading.Event()
 
