@@ -20,6 +20,7 @@ from streamtrain.cli.options import JSON, print_json, stoppable
 if TYPE_CHECKING:
     from streamtrain.cli.options import Stop
     from streamtrain.fleet.pull import Outcome, Puller
+    from streamtrain.ops.notify import Notifier
 
 _TRIES = 5
 _KEEP = click.option(
@@ -88,17 +89,24 @@ def pull(
     from streamtrain.fleet.mirror import Mirror
     from streamtrain.fleet.pull import Puller
     from streamtrain.model.signature import read_public_key
+    from streamtrain.ops.notify import Notifier
 
     key = None if public_key is None else read_public_key(public_key)
+    notifier = Notifier.from_environ()
     with stoppable() as stopped, Mirror(models, keep=keep, public_key=key) as mirror:
+
+        def get_on() -> bool:
+            notifier.watchdog()
+            return stopped()
+
         with _libraries():
-            puller = Puller(url, mirror, timeout, stopped)
+            puller = Puller(url, mirror, timeout, get_on)
         with closing(puller):
             if forget:
                 mirror.acquire()
                 mirror.forget()
             if every is not None:
-                _follow(puller, every, stopped, as_json)
+                _follow(puller, every, notifier, stopped, as_json)
                 return
             outcome = _pull(puller, stopped)
     stopped.leave()
@@ -133,10 +141,9 @@ def _pull(puller: Puller, stopped: Stop) -> Outcome | None:
     return None
 
 
-def _follow(puller: Puller, every_s: float, stopped: Stop, as_json: bool) -> None:
+def _follow(puller: Puller, every_s: float, notifier: Notifier, stopped: Stop, as_json: bool) -> None:
     from streamtrain.fleet.follow import follow
     from streamtrain.ops.logs import configure
-    from streamtrain.ops.notify import Notifier
 
     def tell(outcome: Outcome) -> None:
         if as_json and outcome.result in ("pulled", "switched"):
@@ -147,7 +154,7 @@ def _follow(puller: Puller, every_s: float, stopped: Stop, as_json: bool) -> Non
     # Hosts start at the same moment, too.
     rng = random.Random(f"{os.uname().nodename} {os.getpid()} {time.time_ns()}")  # noqa: S311 - a jitter
     try:
-        follow(puller, every_s, notifier=Notifier.from_environ(), rng=rng, wait=stopped.wait, on_outcome=tell)
+        follow(puller, every_s, notifier=notifier, rng=rng, wait=stopped.wait, on_outcome=tell)
     finally:
         logging.shutdown()
     if stopped.is_interrupt:

@@ -15,7 +15,7 @@ from streamtrain.publish.errors import PublishError
 JITTER = 0.2
 """An interval is longer or shorter by up to this share of it: hosts that started together do not ask together."""
 FIRST_RETRY_S = 2.0
-LONGEST_RETRY_S = 300.0
+LONGEST_RETRY_S = 60.0
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_NAP_S = 5.0  # between two kicks of the watchdog

@@ -187,7 +187,7 @@ def _validator(response: HTTPResponse) -> str | None:
 
 
 def _is_past(modified: str, date: str) -> bool:
-    """Whether the second of `modified` is over by the server's own clock: changes in it cannot be told by their date."""
+    """Whether the second of `modified` is over by the server's clock: changes within it have the same date."""
     try:
         return (parsedate_to_datetime(date) - parsedate_to_datetime(modified)).total_seconds() >= _SETTLED_S
     except (ValueError, TypeError):  # no dates, or one with a time zone and one without

@@ -101,7 +101,11 @@ def test_the_command_follows_until_sigterm(trainer, server, tmp_path):
         env = os.environ | {"NOTIFY_SOCKET": address}
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
             assert json.loads(process.stdout.readline())["version"] == old
-            ready = systemd.recv(4096).decode()
+            kick = ready = systemd.recv(4096)
+            while ready == b"WATCHDOG=1":
+                ready = systemd.recv(4096)
+            ready = ready.decode()
+            assert kick == b"WATCHDOG=1"  # while it downloads
             assert ready.startswith("READY=1\nSTATUS=in step with http://127.0.0.1:")
             server.fault = lambda path, nth: "error"
             until(lambda: b"failed, 1 times" in systemd.recv(4096))
