@@ -9,7 +9,7 @@ WHEELS ?= $(CURDIR)/build/wheels
 EXTRAS ?= sign
 PREFIX ?= /usr/local
 
-.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon bench-calibration bench-judgement bench-drift bench-reservoir bench-learning
+.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon bench-calibration bench-judgement bench-drift bench-reservoir bench-learning bench-fleet
 .PHONY: wheels install uninstall clean help
 
 help: ## this list
@@ -86,6 +86,9 @@ bench-reservoir: $(VENV)/dev.stamp ## what a rare class, and everything else, is
 
 bench-learning: $(VENV)/peers.stamp ## what is learned from recorded outcomes, beside peers; writes docs/learning.md (FRESH=1: peers anew too, hours)
 	$(BIN)/python bench/learned.py $(if $(FRESH),--fresh)
+
+bench-fleet: $(VENV)/dev.stamp ## what pulling costs, measured for one host and simulated for 10,000
+	$(BIN)/python bench/fleet.py
 
 bench: $(VENV)/peers.stamp ## side by side with its peers; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py

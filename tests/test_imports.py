@@ -22,6 +22,8 @@ ALLOWED = {
     "publish": {"types", "model"},
     "router": {"types", "model"},
     "export": {"types", "model", "router.load"},
+    "fleet": {"types", "model", "publish", "router.load"},
+    "fleet.follow": {"fleet", "publish.errors", "ops.logs", "ops.notify"},
     "config": {"ingest.schema"},
     "adoption": {"types", "config", "model", "publish", "outlet"},
     "intake": {"types", "reading", "config", "ingest", "dataset", "train.presets"},
@@ -112,6 +114,7 @@ WITHOUT_NUMBA = [
         "outlet",
         "cli",
     ),
+    *("fleet.push", "fleet.pull", "fleet.follow"),
     *("adoption", "export.source", "export.onnx_graph", "export.c_header"),
 ]
 
@@ -188,3 +191,25 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_serving_loads_neither_signatures_nor_the_network_before_they_are_needed():
     code = "import sys, streamtrain.router.router; sys.exit(bool({'cryptography', 'ssl', 'http'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "module", ["", ".cli", ".cli.fleet", ".daemon", ".router.router", ".fleet.http", ".fleet.pull", ".cli.scale"]
+)
+def test_what_only_the_fleet_and_the_farm_need_is_not_loaded(module):
+    absent = {"fsspec", "aiohttp", "s3fs", "dask", "distributed", "tornado"}
+    code = f"import sys, streamtrain{module}; sys.exit(' '.join({absent} & set(sys.modules)) or None)"
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_only_one_module_names_fsspec_and_only_scale_names_dask():
+    allowed = {"fsspec": ("fleet.filesystem", "scale.remote"), "dask": ("scale",), "distributed": ("scale",)}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in map(part_of, names):
+                places = allowed.get(name, (dotted(path),))
+                assert any(f"{dotted(path)}.".startswith(f"{one}.") for one in places), f"{dotted(path)}: {name}"

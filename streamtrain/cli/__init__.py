@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from streamtrain import __version__
-from streamtrain.cli import completion, passes, quarantine, registry, replaying, scale, service, serving
+from streamtrain.cli import completion, fleet, passes, quarantine, registry, replaying, scale, service, serving
 from streamtrain.cli.options import INTERRUPTED
 
 
@@ -38,6 +38,7 @@ def main() -> NoReturn:
 def _run() -> int:
     from streamtrain.config import ConfigError
     from streamtrain.dataset.errors import StoreError
+    from streamtrain.fleet.errors import FleetError
     from streamtrain.model.seal import VersionError
     from streamtrain.publish.errors import PublishError
 
@@ -54,7 +55,7 @@ def _run() -> int:
         return 2
     except BrokenPipeError:
         raise
-    except (StoreError, PublishError, VersionError, OSError, ValueError) as failure:
+    except (StoreError, PublishError, VersionError, FleetError, OSError, ValueError) as failure:
         click.echo(f"streamtrain: {failure}", err=True)
         return 1
     return code if isinstance(code, int) else 0
@@ -72,7 +73,7 @@ for _command in (
     *(service.run, service.status, service.check, service.warmup, service.demo),
     *(passes.once, passes.ingest, passes.train),
     *(registry.versions, registry.rollback, registry.promote, registry.pin, registry.unpin, registry.keygen),
-    *(replaying.replay, scale.backfill, scale.sweep),
+    *(replaying.replay, scale.backfill, scale.sweep, fleet.push, fleet.pull),
     *(serving.score, serving.export, quarantine.quarantine, completion.completion),
 ):
     cli.add_command(_command)

@@ -79,6 +79,15 @@ class Stop:
         """Tell whether to stop."""
         return self._asked.is_set()
 
+    def wait(self, seconds: float) -> bool:
+        """Wait, no longer than until asked; tells whether to stop."""
+        return self._asked.wait(seconds)
+
+    @property
+    def is_interrupt(self) -> bool:
+        """Whether it was asked by Ctrl-C."""
+        return self.signal == signal.SIGINT
+
     def ask(self, number: int, frame: object) -> None:
         """Ask it to stop; a handler of signals. The next one ends the process at once."""
         self.signal = number
@@ -94,7 +103,7 @@ class Stop:
             With 130 after SIGINT, as shells have it, and 1 after SIGTERM.
         """
         if self.signal is not None:
-            raise click.exceptions.Exit(INTERRUPTED if self.signal == signal.SIGINT else 1)
+            raise click.exceptions.Exit(INTERRUPTED if self.is_interrupt else 1)
 
 
 @contextmanager

@@ -186,18 +186,7 @@ class Catalog:
         name = version or self.current()
         if name is None:
             raise NoVersionError(f"{self.models_dir} has no current version; nothing was published yet")
-        directory = self.path(name)
-        champion = load_candidate(directory, self.public_key)
-        if champion.version != name:
-            raise VersionError(directory, f"its manifest calls it {champion.version!r}")
-        _, files = read_sealed(directory, only=(F32_FILE,))
-        try:
-            config, _ = read_f32(files[F32_FILE])
-        except TensorFileError as error:
-            raise VersionError(directory, f"{F32_FILE}: {error}") from error
-        if config != champion.config:
-            raise VersionError(directory, f"{F32_FILE} is of another model ({config}) than the INT8 file")
-        return champion
+        return read_whole(self.path(name), name, self.public_key)
 
     def verify(self, version: str | None = None) -> None:
         """Check every byte and every tensor of a version.
@@ -333,6 +322,39 @@ class Catalog:
             pinned=name in pins,
             damage=damage,
         )
+
+
+def read_whole(directory: Path, version: str, public_key: PublicKey | None = None) -> Champion:
+    """Read a version back from any directory, and verify all of it.
+
+    Parameters
+    ----------
+    directory : Path
+    version : str
+        What its manifest must call it.
+    public_key : PublicKey, optional
+        As in `Catalog`.
+
+    Returns
+    -------
+    Champion
+
+    Raises
+    ------
+    VersionError, OSError
+        As in `Catalog.load`.
+    """
+    champion = load_candidate(directory, public_key)
+    if champion.version != version:
+        raise VersionError(directory, f"its manifest calls it {champion.version!r}")
+    _, files = read_sealed(directory, only=(F32_FILE,))
+    try:
+        config, _ = read_f32(files[F32_FILE])
+    except TensorFileError as error:
+        raise VersionError(directory, f"{F32_FILE}: {error}") from error
+    if config != champion.config:
+        raise VersionError(directory, f"{F32_FILE} is of another model ({config}) than the INT8 file")
+    return champion
 
 
 def is_version(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from streamtrain.publish.durable import move_directory
@@ -47,7 +47,7 @@ def remove(version: Path, trash: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
 
 
-def clean(staging: Path, models_dir: Path) -> None:
+def clean(staging: Path, models_dir: Path, keep: Callable[[str], bool] = lambda name: False) -> None:
     """Remove what a crash left behind. Only for the one who holds both locks.
 
     Parameters
@@ -56,6 +56,8 @@ def clean(staging: Path, models_dir: Path) -> None:
         Everything in it is a candidate without a verdict or a version on its way out.
     models_dir : Path
         Half-made links and files in it are named ``.new-…``.
+    keep : callable
+        Whether what has this name in `staging` stays.
 
     Raises
     ------
@@ -63,6 +65,8 @@ def clean(staging: Path, models_dir: Path) -> None:
         If a directory cannot be listed, or something cannot be removed.
     """
     for entry in staging.iterdir():
+        if keep(entry.name):
+            continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:

@@ -26,6 +26,9 @@ from streamtrain.publish.retention import clean
 
 _LOG = logging.getLogger(__name__)
 
+FOLLOWS_FILE = "pull.json"
+"""Lies in a directory that `streamtrain pull` keeps in step with a remote one, and no trainer publishes into."""
+
 _WRITE_WAIT_S = 3.0  # changes take milliseconds, and a service that is told to stop has five seconds
 
 
@@ -72,7 +75,7 @@ class Workspace(Catalog):
         LockedError
             If another process trains into it.
         PublishError
-            If the directory cannot be created or written.
+            If the directory cannot be created or written, or follows a remote one.
         """
         if self._owner.held:
             return
@@ -82,8 +85,7 @@ class Workspace(Catalog):
             self._owner.acquire()
             try:
                 with self._changing("open the models directory"):
-                    clean(self._staging, self.models_dir)
-                    untold = self._ledger.recover()
+                    untold = self._settle_in()
             except (OSError, PublishError):
                 self._owner.release()
                 raise
@@ -144,6 +146,16 @@ class Workspace(Catalog):
         """
         # What cannot be removed now is removed when the directory is next opened.
         shutil.rmtree(staged, ignore_errors=True)
+
+    def _settle_in(self) -> list[tuple[str, str | None]]:
+        """Clean up, as the new owner; returns what a crash kept from being told, see `Ledger.recover`."""
+        if (self.models_dir / FOLLOWS_FILE).exists():
+            raise PublishError(
+                f"open the models directory: {self.models_dir} follows a remote one ({FOLLOWS_FILE} says which); train "
+                f"into another directory, or stop its pull and remove {FOLLOWS_FILE} to take it over"
+            )
+        clean(self._staging, self.models_dir)
+        return self._ledger.recover()
 
     @contextmanager
     def _changing(self, operation: str) -> Iterator[None]:

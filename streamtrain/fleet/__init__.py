@@ -1,0 +1,1 @@
+"""Past one machine: a models directory copied to an object store, and from there to as many hosts as route."""
