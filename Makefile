@@ -9,7 +9,7 @@ WHEELS ?= $(CURDIR)/build/wheels
 EXTRAS ?= sign
 PREFIX ?= /usr/local
 
-.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon bench-calibration bench-judgement bench-drift bench-reservoir bench-learning bench-fleet
+.PHONY: demo test test-fast test-systemd soak soak-publish soak-daemon fuzz lint types bench bench-ingest bench-swaps bench-daemon bench-calibration bench-judgement bench-drift bench-reservoir bench-learning bench-fleet bench-backfill
 .PHONY: wheels install uninstall clean help
 
 help: ## this list
@@ -86,6 +86,9 @@ bench-reservoir: $(VENV)/dev.stamp ## what a rare class, and everything else, is
 
 bench-learning: $(VENV)/peers.stamp ## what is learned from recorded outcomes, beside peers; writes docs/learning.md (FRESH=1: peers anew too, hours)
 	$(BIN)/python bench/learned.py $(if $(FRESH),--fresh)
+
+bench-backfill: $(VENV)/dev.stamp ## 20 million lines by one and by two workers: time, memory, bits, accuracy (a quarter of an hour, 3 GB of disk)
+	$(BIN)/python bench/backlog.py
 
 bench-fleet: $(VENV)/dev.stamp ## what pulling costs, measured for one host and simulated for 10,000
 	$(BIN)/python bench/fleet.py
