@@ -6,6 +6,7 @@ still wanted. Nobody's death counts against the task it was at: it is the machin
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -130,6 +131,8 @@ class Cluster:
         ------
         StoppedError
             If `should_stop` says so.
+        ClusterError
+            If workers can't do it at all. What a call itself raises is raised here.
         """
         waiting, n_done = {future.key for future in futures}, 0
         while waiting:
@@ -142,7 +145,13 @@ class Cluster:
             if len(futures) - len(waiting) != n_done:
                 n_done = len(futures) - len(waiting)
                 on_done(n_done)
-        return list(self.client.gather(list(futures)))
+        try:
+            return list(self.client.gather(list(futures)))
+        except (self._dask.KilledWorker, ImportError, concurrent.futures.CancelledError) as error:
+            raise ClusterError(
+                f"work on the cluster: {error or type(error).__name__}; expected workers that stay, with this version "
+                "of streamtrain and its extra `dask` installed"
+            ) from error
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from streamtrain.publish.lock import LockedError
 from streamtrain.replay import replay
 from streamtrain.router.load import load as load_version
 from streamtrain.scale.backfill import backfill
-from streamtrain.scale.cluster import Cluster, StoppedError
+from streamtrain.scale.cluster import Cluster, ClusterError, StoppedError
 from streamtrain.scale.rounds import Trained, mean_of
 from streamtrain.train.fit import Moved
 
@@ -326,6 +326,15 @@ def test_the_command(tmp_path, backlog, alone):
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert (without_dask.returncode, "install streamtrain[dask]" in without_dask.stderr) == (1, True)
+
+
+def test_workers_that_lack_the_program_are_told_of():
+    with workers(1) as cluster, pytest.raises(ClusterError, match="expected workers that stay, with this version"):
+        cluster.gathered([cluster.submit(_lacking)])
+
+
+def _lacking():
+    raise ModuleNotFoundError("No module named 'streamtrain'")
 
 
 def test_the_mean_of_parts_goes_by_their_weights_and_not_by_who_came_first(tmp_path):
