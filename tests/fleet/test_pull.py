@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -536,3 +537,20 @@ def test_the_state_file_is_checked(trainer, server, pulling):
             puller.once()
     mirror.forget()
     assert puller.once().result == "unchanged"
+
+
+def test_a_full_disk(trainer, server, pulling, held_to, monkeypatch):
+    old = trainer.publish()
+    puller, mirror = pulling()
+    puller.once()
+    new = trainer.publish()
+
+    def full(descriptor, data, position):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(PublishError, match=r"No space left.*free some space"):
+        puller.once()
+    assert held_to(mirror) == old
+    monkeypatch.undo()
+    assert puller.once().version == new == held_to(mirror)
