@@ -125,13 +125,15 @@ class _Handler(BaseHTTPRequestHandler):
             return self.answer(path, 304, b"", asked)
         head = {"ETag": tag} if server.has_etags else {"Last-Modified": self.modified(path)}
         status, start = 200, 0
-        found = re.fullmatch(r"bytes=(\d+)-", asked or "")
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
         if found and fault != "no ranges":
             start = int(found[1])
             if start >= len(data):
                 return self.answer(path, 416, b"", asked)
             status = 206
-            head["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            stop = min(int(found[2]) + 1, len(data)) if found[2] else len(data)
+            head["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+            data = data[:stop]
         return self.answer(path, status, data[start:], asked, head, fault)
 
     def modified(self, path):

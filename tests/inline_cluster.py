@@ -30,11 +30,11 @@ class InlineCluster:
         self._n, self._random = n, random.Random(seed)
         self.client = self
 
-    def addresses(self):
+    def threads(self):
         return [f"inline-{number}" for number in range(self._n)]
 
     def who_has(self, futures):
-        return {one.key: [self._random.choice(self.addresses())] for one in futures}
+        return {one.key: [self._random.choice(self.threads())] for one in futures}
 
     def submit(self, function, *arguments, workers=None, allow_other_workers=False, **named):
         return Future(function, arguments, named)

@@ -149,7 +149,7 @@ def sweep(
     from streamtrain.ops.tables import print_trials
     from streamtrain.scale.cluster import Cluster, StoppedError
     from streamtrain.scale.inputs import PART_BYTES, plan
-    from streamtrain.scale.reading import read
+    from streamtrain.scale.loading import read
     from streamtrain.scale.sweep import SettingsError, choices, with_settings
     from streamtrain.scale.sweep import sweep as run
     from streamtrain.scale.sweep_plot import picture

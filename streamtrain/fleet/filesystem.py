@@ -1,4 +1,4 @@
-"""A remote on any file system that fsspec knows: object stores, other hosts, a directory. The one module that loads it.
+"""A remote on any file system that fsspec knows: object stores, other hosts, a directory. Here it is loaded.
 
 Nobody says how long a call may take there; file systems that work in fsspec's own loop, as those of the object stores
 do, are given up after the time-out. Local directories are written as our own are: by one rename.
@@ -7,7 +7,6 @@ do, are given up after the time-out. Local directories are written as our own ar
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +14,10 @@ from typing import Any
 
 from streamtrain.fleet.errors import AbsentError, FleetError, MissingLibraryError, RemoteError
 from streamtrain.fleet.remote import LEAST_BYTES_PER_S, Fetched, Remote
+from streamtrain.foreign import raised
 from streamtrain.publish.durable import make_directory, sync_directory, write_file
 
 _PIECE_BYTES = 1024 * 1024
-# What the libraries below fsspec raise beside OSError, looked up in those that are loaded.
-_FOREIGN = {
-    "aiohttp": ("ClientError",),
-    "azure.core.exceptions": ("AzureError",),
-    "botocore.exceptions": ("BotoCoreError", "ClientError"),
-    "gcsfs.retry": ("HttpError",),
-    "google.auth.exceptions": ("GoogleAuthError",),
-    "paramiko.ssh_exception": ("SSHException",),
-}
 
 
 class FilesystemRemote(Remote):
@@ -187,17 +178,8 @@ class FilesystemRemote(Remote):
             yield
         except FileNotFoundError as error:
             raise AbsentError(f"{where}: nothing was pushed there, or it is gone") from error
-        except _raised() as error:
+        except raised() as error:
             raise RemoteError(f"{where}: {str(error) or type(error).__name__}") from error
-
-
-def _raised() -> tuple[type[Exception], ...]:
-    """Name what the libraries that are loaded by now raise; asked only when something was raised."""
-    found: list[type[Exception]] = [OSError]
-    for module, names in _FOREIGN.items():
-        if module in sys.modules:
-            found += [getattr(sys.modules[module], name) for name in names if hasattr(sys.modules[module], name)]
-    return tuple(found)
 
 
 def _package(error: ImportError) -> str:

@@ -48,7 +48,7 @@ class Line:
 
                 self.limit(2 * timeout_s)
                 raw = ssl.create_default_context().wrap_socket(raw, server_hostname=host)
-        except BaseException:
+        except BaseException:  # an interrupt too leaves no socket behind; it goes on up
             self.pause()
             self._line.close()
             raw.close()

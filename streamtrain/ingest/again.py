@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,9 +28,10 @@ from streamtrain.ingest.recognise import carries, open_stream
 from streamtrain.ingest.register import Register
 from streamtrain.ingest.rows import Rows
 from streamtrain.ingest.schema import Schema
+from streamtrain.ingest.seeded import Seeded
 from streamtrain.ingest.tables import is_at_row
 from streamtrain.ingest.tail import DamagedLogError
-from streamtrain.reading import Batch, Committed, Quarantined, Source, SourceFile
+from streamtrain.reading import Source, SourceFile
 from streamtrain.types import Samples
 
 _HASHED_BYTES: Final = 1 << 20
@@ -128,7 +129,7 @@ def read_again(
             seed = replace(seed, checksum=0)
         identity = log.identity
         file = SourceFile(identity.device, identity.inode, identity.birth_ns, source.key, path)
-        register = Register(_Seeded((seed,), (file,)))
+        register = Register(Seeded((seed,), (file,)))
         pile = Pile(len(schema.feature_names))
         reader = FileReader(
             register,
@@ -157,42 +158,6 @@ def read_again(
 def _no_time() -> float:
     """Stand for the time of reading, which can't be had again."""
     return 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Seeded:
-    """A state in which one file is known to carry one source, and nothing of it was read."""
-
-    known: tuple[Source, ...]
-    carriers: tuple[SourceFile, ...]
-
-    def commit(self, batch: Batch) -> Committed:
-        """Keep nothing."""
-        return Committed(len(batch.samples.keys), 0)
-
-    def sources(self) -> Sequence[Source]:
-        """List the source."""
-        return self.known
-
-    def files(self) -> Sequence[SourceFile]:
-        """List the file."""
-        return self.carriers
-
-    def quarantined_after(self, number: int, limit: int) -> Sequence[Quarantined]:
-        """List nothing."""
-        return ()
-
-    def pending(self, keys: Iterable[int]) -> Mapping[int, bytes]:
-        """Know of nothing."""
-        return {}
-
-    def n_waiting_halves(self) -> int:
-        """Wait for nothing."""
-        return 0
-
-    def pending_since(self) -> float | None:
-        """Wait for nothing."""
-        return None
 
 
 def _compare(log: OpenLog, sources: Sequence[Source], schema: Schema, options: IngestOptions) -> dict[int, str | None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,9 +21,10 @@ from streamtrain.ingest.reading import FileReader
 from streamtrain.ingest.register import Register
 from streamtrain.ingest.rows import Rows
 from streamtrain.ingest.schema import Schema
+from streamtrain.ingest.seeded import Seeded
 from streamtrain.ingest.slices import SliceNames
 from streamtrain.ingest.tail import BLOCK_BYTES, ByteStream, LineReader
-from streamtrain.reading import Batch, Committed, Quarantined, Source, SourceFile
+from streamtrain.reading import Batch, Quarantined, Source
 
 _WHOLE: Final = 1 << 62  # bytes before a commit: everything is one batch
 
@@ -69,7 +69,7 @@ def read_file(
     FileNotFoundError, NotReadableError
     """
     names = SliceNames()
-    pile, register = Pile(len(schema.feature_names), names), Register(_Nothing())
+    pile, register = Pile(len(schema.feature_names), names), Register(Seeded())
     reader = FileReader(
         register,
         pile,
@@ -139,35 +139,3 @@ def _named(batch: Batch, path: str, name: str) -> Batch:
         sources=tuple(replace(one, path=name) for one in batch.sources),
         quarantined=tuple(replace(one, path=name, reason=one.reason.replace(path, name)) for one in batch.quarantined),
     )
-
-
-class _Nothing:
-    """A state in which nothing was ever read."""
-
-    def commit(self, batch: Batch) -> Committed:
-        """Keep nothing."""
-        return Committed(len(batch.samples.keys), 0)
-
-    def sources(self) -> Sequence[Source]:
-        """List nothing."""
-        return ()
-
-    def files(self) -> Sequence[SourceFile]:
-        """List nothing."""
-        return ()
-
-    def quarantined_after(self, number: int, limit: int) -> Sequence[Quarantined]:
-        """List nothing."""
-        return ()
-
-    def pending(self, keys: Iterable[int]) -> Mapping[int, bytes]:
-        """Know of nothing."""
-        return {}
-
-    def n_waiting_halves(self) -> int:
-        """Wait for nothing."""
-        return 0
-
-    def pending_since(self) -> float | None:
-        """Wait for nothing."""
-        return None

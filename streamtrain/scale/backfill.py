@@ -28,8 +28,8 @@ from streamtrain.publish.artifact import Champion
 from streamtrain.reading import Batch, Quarantined
 from streamtrain.scale.cluster import Cluster, StoppedError
 from streamtrain.scale.inputs import plan
+from streamtrain.scale.loading import Inputs, Ready, Tell, make_ready, read
 from streamtrain.scale.partition import arrays_of
-from streamtrain.scale.reading import Inputs, Ready, Tell, make_ready, read
 from streamtrain.scale.rounds import Fitter
 from streamtrain.train.challengers import Challenger, Recipe
 from streamtrain.train.fit import TrainingDivergedError
@@ -107,7 +107,7 @@ def backfill(
 
     Raises
     ------
-    RemoteError, ClusterError, StoppedError, TeacherError, PublishError, VersionError, GoldenError
+    InputError, ClusterError, StoppedError, TeacherError, PublishError, VersionError, GoldenError
         Nothing is published then, and nothing is written.
     """
     config = cycle.config

@@ -1,7 +1,8 @@
 """Workers of Dask: started here for one command, or somebody's cluster. The only module that loads Dask.
 
 Whatever a worker held when it died is made again from the inputs by another, as Dask does for every result that is
-still wanted. Nobody's death counts against the task it was at: it is the machine that died.
+still wanted. Dask says of a task at which several workers died that it killed them; here it was the machines that died,
+and the task is tried again.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -22,8 +23,8 @@ _LOG = logging.getLogger(__name__)
 
 _TRIES: Final = 3
 """Of a task that can't read its input."""
-_DEATHS: Final = 1000
-"""Of workers at a task before the task is said to be the reason."""
+_DEATHS: Final = 100
+"""So often is a task tried again at which workers died."""
 _LOOK_S: Final = 0.25
 _WORKER_S: Final = 300.0
 """How long a worker is waited for where there is none: a new machine takes minutes."""
@@ -72,8 +73,8 @@ class Cluster:
         self._dask = distributed
         self._should_stop = should_stop
         with ExitStack() as opened:
-            settings = {"distributed.scheduler.allowed-failures": _DEATHS, "distributed.admin.tick.limit": "1h"}
-            opened.enter_context(dask.config.set(settings))
+            # A kernel keeps its process for seconds; that the event loop waits meanwhile is nothing to warn of.
+            opened.enter_context(dask.config.set({"distributed.admin.tick.limit": "1h"}))
             try:
                 if scheduler is None:
                     cluster = opened.enter_context(
@@ -82,7 +83,7 @@ class Cluster:
                             threads_per_worker=1,
                             processes=True,
                             memory_limit=memory,
-                            dashboard_address=None,
+                            dashboard_address="127.0.0.1:0",
                             silence_logs=logging.CRITICAL,
                         )
                     )
@@ -101,7 +102,7 @@ class Cluster:
     ) -> None:
         self._opened.close()
 
-    def addresses(self) -> list[str]:
+    def threads(self) -> list[str]:
         """List the workers that are there now, each as often as it has threads; wait for one if there is none.
 
         Raises
@@ -134,17 +135,13 @@ class Cluster:
         ClusterError
             If workers can't do it at all. What a call itself raises is raised here.
         """
-        waiting, n_done = {future.key for future in futures}, 0
-        while waiting:
-            if self._should_stop():
-                self.client.cancel(list(futures))
-                raise StoppedError("stopped; nothing was published")
-            with _patience(self._dask):
-                self._dask.wait([one for one in futures if one.key in waiting], _LOOK_S, "FIRST_COMPLETED")
-            waiting -= {one.key for one in futures if one.done()}
-            if len(futures) - len(waiting) != n_done:
-                n_done = len(futures) - len(waiting)
-                on_done(n_done)
+        for _ in range(_DEATHS):
+            self._wait(futures, on_done)
+            killed = [one for one in futures if one.status == "error" and self._was_killed(one)]
+            if not killed:
+                break
+            _LOG.warning("workers died at %d tasks, which are tried again", len(killed))
+            self.client.retry(killed)
         try:
             return list(self.client.gather(list(futures)))
         except (self._dask.KilledWorker, ImportError, concurrent.futures.CancelledError) as error:
@@ -153,13 +150,21 @@ class Cluster:
                 "of streamtrain and its extra `dask` installed"
             ) from error
 
+    def _wait(self, futures: Sequence[Any], on_done: Callable[[int], None]) -> None:
+        waiting, n_done = {future.key for future in futures}, 0
+        while waiting:
+            if self._should_stop():
+                self.client.cancel(list(futures))
+                raise StoppedError("stopped; nothing was published")
+            with suppress(self._dask.TimeoutError):
+                self._dask.wait([one for one in futures if one.key in waiting], _LOOK_S, "FIRST_COMPLETED")
+            waiting -= {one.key for one in futures if one.done()}
+            if len(futures) - len(waiting) != n_done:
+                n_done = len(futures) - len(waiting)
+                on_done(n_done)
 
-@contextmanager
-def _patience(distributed: Any) -> Iterator[None]:
-    try:
-        yield
-    except distributed.TimeoutError:
-        return
+    def _was_killed(self, future: Any) -> bool:
+        return isinstance(future.exception(), self._dask.KilledWorker)
 
 
 class Workers:
@@ -203,7 +208,7 @@ class Workers:
 
     def _shared(self) -> list[tuple[str, list[Any]]]:
         """Share the parts out among threads, each to one whose worker holds it, unless he has his share already."""
-        threads = self._cluster.addresses()
+        threads = self._cluster.threads()
         holders = self._cluster.client.who_has(self._prepared)
         fair = sum(self._weights) / len(threads)
         shared: list[list[Any]] = [[] for _ in threads]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from streamtrain.config import Config
 from streamtrain.ingest.packed import is_packed
 from streamtrain.ingest.scan import Chosen
-from streamtrain.scale.remote import RemoteFile, RemoteReader, listed
+from streamtrain.scale.files import InputFile, InputReader, listed
 
 PART_BYTES: Final = 64 << 20
 """Of a plain file, unless something else is asked for: some 500,000 lines."""
@@ -29,7 +29,7 @@ class Part:
     ----------
     index : int
         Its place among all parts.
-    file : RemoteFile
+    file : InputFile
     start, stop : int or None
         The lines that begin in these bytes; None for a whole file.
     time_s : float
@@ -37,7 +37,7 @@ class Part:
     """
 
     index: int
-    file: RemoteFile
+    file: InputFile
     start: int | None
     stop: int | None
     time_s: float
@@ -63,7 +63,7 @@ def plan(config: Config, urls: Sequence[str], options: Mapping[str, Any], part_b
 
     Raises
     ------
-    RemoteError
+    InputError
         If something can't be listed or opened.
     """
     chosen = Chosen(config.logs.include, config.logs.exclude)
@@ -75,13 +75,14 @@ def plan(config: Config, urls: Sequence[str], options: Mapping[str, Any], part_b
 
 
 def _stretches(
-    file: RemoteFile, options: Mapping[str, Any], part_bytes: int
+    file: InputFile, options: Mapping[str, Any], part_bytes: int
 ) -> list[tuple[int, int]] | list[tuple[None, None]]:
     if not file.size:
         return []
-    with RemoteReader(file, options) as reader:
+    with InputReader(file, options) as reader:
         begin = reader.begin(_PEEKED_BYTES)
+        whole = file.size > part_bytes and not reader.has_ranges()
     lines = begin.removeprefix(_BYTE_ORDER_MARK).lstrip()
-    if is_packed(begin) or (lines and not lines.startswith(b"{")):
+    if whole or is_packed(begin) or (lines and not lines.startswith(b"{")):
         return [(None, None)]
     return [(start, min(start + part_bytes, file.size)) for start in range(0, file.size, part_bytes)]

@@ -26,8 +26,8 @@ from streamtrain.ingest.join import Joiner
 from streamtrain.ingest.labels import Labeller
 from streamtrain.intake import held_out, judges, promise_share
 from streamtrain.reading import Quarantined
+from streamtrain.scale.files import InputReader, brought
 from streamtrain.scale.inputs import Part
-from streamtrain.scale.remote import RemoteReader, brought
 from streamtrain.train.fit import Split
 from streamtrain.types import F32, U64, Arrays, Bools, Samples, Scaling
 
@@ -87,7 +87,7 @@ def read(part: Part, config: Config, options: Mapping[str, Any]) -> tuple[Held, 
 
     Raises
     ------
-    RemoteError
+    InputError
         If it can't be read just now, or was changed.
     """
     schema, limit = config.schema, {"max_line_bytes": config.logs.max_line_bytes}
@@ -98,7 +98,7 @@ def read(part: Part, config: Config, options: Mapping[str, Any]) -> tuple[Held, 
             with brought(part.file, options) as path:
                 apart = read_file(path, name, schema, part.time_s, **limit, sqlite_table=table)
         else:
-            with RemoteReader(part.file, options) as reader:
+            with InputReader(part.file, options) as reader:
                 start, stop = (reader.line_start(at) for at in (part.start, part.stop))
                 stream = reader.stretch(start, stop)
                 apart = read_stretch(stream, start, name, schema, part.time_s, **limit)

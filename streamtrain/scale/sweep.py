@@ -20,7 +20,7 @@ from streamtrain.intake import overrides_of, shape_of
 from streamtrain.model.params import initialise
 from streamtrain.scale import partition
 from streamtrain.scale.cluster import Cluster
-from streamtrain.scale.reading import Inputs, Tell, looked_at
+from streamtrain.scale.loading import Inputs, Tell, looked_at
 from streamtrain.train.fit import TrainingDivergedError
 from streamtrain.train.presets import TrainingConfig, resolve
 from streamtrain.train.stages import train
@@ -183,7 +183,7 @@ def sweep(
     tried : sequence of Settings
     cluster : Cluster
     inputs : Inputs
-        From `streamtrain.scale.reading.read`.
+        From `streamtrain.scale.loading.read`.
     n_samples : int
         At most about so many are trained on, and a quarter as many choose; by their hash, and none of the holdout.
     eta : int
@@ -198,7 +198,7 @@ def sweep(
 
     Raises
     ------
-    SettingsError, RemoteError, ClusterError, StoppedError
+    SettingsError, InputError, ClusterError, StoppedError
     """
     configs = [with_settings(config, one) for one in tried]
     looked = looked_at(cluster, config, inputs, {"train": n_samples, "validation": n_samples // 4}, tell)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -10,12 +11,16 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 
+import click
+import dask
 import numpy as np
 import pytest
+from dask.distributed import LocalCluster
 from inline_cluster import inline
 from simulated_logs import lines, rows, write_config
 from test_cycle import command
 
+from streamtrain.cli.scale import storage_options
 from streamtrain.config import load
 from streamtrain.cycle import Cycle
 from streamtrain.dataset.split import VALIDATION, in_fraction
@@ -326,6 +331,40 @@ def test_the_command(tmp_path, backlog, alone):
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert (without_dask.returncode, "install streamtrain[dask]" in without_dask.stderr) == (1, True)
+
+
+def test_a_task_at_which_workers_die_is_tried_again_even_where_dask_gives_up_at_once(tmp_path):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), workers(1) as cluster:
+        assert cluster.gathered([cluster.submit(_dying, str(marks), 3)]) == ["lived"]
+    assert len(list(marks.iterdir())) == 3
+
+
+def _dying(folder, times):
+    n = len(list(pathlib.Path(folder).iterdir()))
+    if n == times:
+        return "lived"
+    pathlib.Path(folder, str(n)).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "died"
+
+
+def test_the_command_works_with_workers_of_somebody_elses(alone, tmp_path, backlog):
+    config = write_config(tmp_path, QUICK)
+    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
+        there = ("--scheduler", cluster.scheduler_address, "--storage-option", "auto_mkdir=false")
+        ended = command("backfill", backlog, "--config", config, *there, "--part-bytes", "100000", "--json")
+    assert digests_of(load(config), json.loads(ended.stdout)["decision"]["version"]) == bits(*alone)
+    nobody = command("backfill", backlog, "--config", config, "--scheduler", "nonsense://x", check=False)
+    assert (nobody.returncode, "reach the scheduler nonsense://x" in nobody.stderr) == (1, True)
+
+
+def test_options_of_file_systems():
+    given = storage_options(("anon=true", "key=abc", 'client_kwargs={"headers": {"X": "1"}}', "n=7", "empty="))
+    assert given == {"anon": True, "key": "abc", "client_kwargs": {"headers": {"X": "1"}}, "n": 7, "empty": ""}
+    with pytest.raises(click.UsageError, match="expected KEY=VALUE"):
+        storage_options(("anon",))
 
 
 def test_workers_that_lack_the_program_are_told_of():

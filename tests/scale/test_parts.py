@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import zstandard
+from fleet_server import Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_maker import make
@@ -20,9 +21,9 @@ from streamtrain.dataset.compact import compact, restored
 from streamtrain.dataset.select import COLUMNS, concatenate, select
 from streamtrain.dataset.window import load as window
 from streamtrain.intake import Intake
+from streamtrain.scale.files import InputError, InputFile
 from streamtrain.scale.inputs import plan
 from streamtrain.scale.partition import keys_in, read, repeated, without
-from streamtrain.scale.remote import RemoteError, RemoteFile
 
 GOOD = st.builds(lambda seed: lines(rows(1, seed=seed))[:-1], st.integers(0, 1000))
 BAD = st.sampled_from([b"{", b"rubbish", b"", b"   ", b'{"id": 1}', b"\xff\xfe", b"[1, 2]"])
@@ -163,7 +164,7 @@ def test_folders_patterns_and_files_are_listed_once_each(tmp_path):
 @pytest.mark.parametrize("url", ["missing.jsonl", "*.nothing", "nope://x/y", "http://127.0.0.1:9/x.jsonl"])
 def test_what_cannot_be_listed_is_named(tmp_path, url):
     url = url if "//" in url else str(tmp_path / url)
-    with pytest.raises(RemoteError, match=url.partition("*")[0].replace(".", r"\.")):
+    with pytest.raises(InputError, match=url.partition("*")[0].replace(".", r"\.")):
         plan(config_in(tmp_path), [url], {}, 10**6, 0.0)
 
 
@@ -174,8 +175,40 @@ def test_a_file_that_changed_after_it_was_listed_is_not_read(tmp_path):
     (part,) = plan(config, [str(file)], {}, 10**9, 0.0)
     with file.open("ab") as stream:
         stream.write(lines(rows(1, first_id=50)))
-    with pytest.raises(RemoteError, match="was changed since it was listed"):
+    with pytest.raises(InputError, match="was changed since it was listed"):
         read(part, config, {})
+
+
+@pytest.fixture
+def server(tmp_path):
+    (tmp_path / "web").mkdir()
+    with Server(tmp_path / "web") as serving:
+        yield serving
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_logs_on_a_web_server_are_read_in_stretches_if_it_has_them(tmp_path, server, ranges):
+    server.fault = lambda path, nth: None if ranges else "no ranges"
+    config = config_in(tmp_path)
+    data = lines(rows(400))
+    for folder in ("web", "logs"):
+        (tmp_path / folder / "a.jsonl").write_bytes(data)
+        (tmp_path / folder / "b.jsonl.gz").write_bytes(gzip.compress(lines(rows(100, seed=1, first_id=400))))
+    there = parts_of(config, [f"{server.url}/a.jsonl", f"{server.url}/b.jsonl.gz"], 20_000)
+    here = parts_of(config, [tmp_path / "logs" / "a.jsonl", tmp_path / "logs" / "b.jsonl.gz"], 20_000)
+    assert len(here) > 4
+    assert len(there) == (len(here) if ranges else 2)
+    assert_equal(samples_of(there), samples_of(here))
+
+
+def test_what_opens_a_url_is_in_no_message(tmp_path, server):
+    (tmp_path / "web" / "a.jsonl").write_bytes(lines(rows(5)))
+    bare = server.url.removeprefix("http://")
+    for url in (f"http://{bare}/none.jsonl?X-Amz-Signature=5ecret", f"http://user:5ecret@{bare}/none.jsonl"):
+        with pytest.raises(InputError) as told:
+            plan(config_in(tmp_path), [url], {}, 10**6, 0.0)
+        assert "none.jsonl" in str(told.value)
+        assert "5ecret" not in str(told.value)
 
 
 def test_what_opens_a_url_is_not_written_down():
@@ -186,7 +219,7 @@ def test_what_opens_a_url_is_not_written_down():
         "https://host/a.gz?sig=abc": "https://host/a.gz",
         "file:///a/b c.jsonl": "file:///a/b c.jsonl",
     }
-    assert {url: RemoteFile(url, 1, "").name for url in named} == named
+    assert {url: InputFile(url, 1, "").name for url in named} == named
 
 
 def test_compact_samples_are_the_same_bit_for_bit():

@@ -11,7 +11,7 @@ from test_cycle import command
 
 from streamtrain.config import load
 from streamtrain.scale.inputs import plan
-from streamtrain.scale.reading import read
+from streamtrain.scale.loading import read
 from streamtrain.scale.sweep import SettingsError, choices, sweep, with_settings
 from streamtrain.scale.sweep_plot import picture
 

@@ -68,7 +68,7 @@ def read(cluster: Cluster, config: Config, parts: Sequence[Part], options: Mappi
 
     Raises
     ------
-    RemoteError
+    InputError
         If one could not be.
     """
     pairs = [cluster.submit(partition.read, part, config, options) for part in parts]
@@ -104,7 +104,7 @@ def _joined(cluster: Cluster, config: Config, held: list[Any], tell: Tell) -> tu
 
 def _without_repetitions(cluster: Cluster, held: list[Any], n_samples: int) -> tuple[list[Any], int]:
     n_buckets = max(1, -(-n_samples * _KEY_BYTES // _BUCKET_BYTES))
-    at_once, rows = len(cluster.addresses()), defaultdict(list)
+    at_once, rows = len(cluster.threads()), defaultdict(list)
     # A few buckets at a time: all of them together would be another copy of every key.
     for first in range(0, n_buckets, at_once):
         found = [
