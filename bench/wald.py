@@ -69,12 +69,13 @@ def wald(decisions: F64, gap: float, different: float) -> F64:
     return ratio
 
 
-def shares(gap: float, different: float, n: int, runs: int, limits: tuple[float, ...]) -> dict[str, list[float]]:
-    """Shares of runs of `n` samples in which ours, and Wald's test, ever reach each of the limits."""
+def shares(gap: float, different: float, n: int, runs: int, limit: float) -> list[float]:
+    """Shares of runs of `n` samples in which ours, and Wald's test, ever reach the limit."""
     rng, known = np.random.default_rng(0), pairs(1000)
-    reached = {"ours": np.zeros(len(limits)), "wald": np.zeros(len(limits))}
+    reached = np.zeros(2)
     for run in range(runs):
         decisions, brier = drawn(known[run % PAIRS], n, gap, different, rng)
-        reached["ours"] += Bets().add(decisions, brier).max() >= np.array(limits)
-        reached["wald"] += wald(decisions, gap, different).max() >= np.array(limits)
-    return {who: (found / runs).tolist() for who, found in reached.items()}
+        most = (Bets().add(decisions, brier).max(), wald(decisions, gap, different).max())
+        reached += np.array(most) >= limit
+    found: list[float] = (reached / runs).tolist()
+    return found

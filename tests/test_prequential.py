@@ -121,7 +121,7 @@ def test_the_shadow_is_the_last_version_that_proved_itself(tmp_path):
             "accuracy_gain": 0.0,
             "brier_gain": 0.0,
             "evidence": 0,
-            "rolled_back_at": pytest.approx(200),
+            "rolled_back_at": pytest.approx(1 / 0.007),
         }
         assert world.fact()["state"]["bets"]["n"] == 200
 

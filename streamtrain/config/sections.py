@@ -335,7 +335,7 @@ class DriftSection:
     ] = True
     rollback_confidence: Annotated[
         Confidence, "That a version which is no worse is never rolled back, however long it is watched."
-    ] = 0.995
+    ] = 0.993
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
