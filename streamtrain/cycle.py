@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from streamtrain.aftermath import SINCE
 from streamtrain.choice import LATELY, choose
@@ -21,10 +22,11 @@ from streamtrain.dataset import scale
 from streamtrain.dataset.counts import Counts as StoreCounts
 from streamtrain.dataset.store import Store
 from streamtrain.exam import Exam, unread
+from streamtrain.hearing import Hearings
 from streamtrain.ingest.golden import GoldenError
 from streamtrain.ingest.ingestor import IngestReport
-from streamtrain.intake import LAST_LEARNED, Cut, Intake
-from streamtrain.judging import Judging
+from streamtrain.intake import Cut, Intake
+from streamtrain.judging import Judging, Verdict
 from streamtrain.lessons import Lessons, TeacherError
 from streamtrain.making import lineage_of, make_candidate
 from streamtrain.model.seal import NewerVersionError
@@ -37,17 +39,10 @@ from streamtrain.publish.registry import PublishError, VersionError
 from streamtrain.threshold import advice
 from streamtrain.train.challengers import Challenger, compete
 from streamtrain.train.meter import Meter
+from streamtrain.trigger import Trigger
 from streamtrain.types import Candidate, Decision, EpochMetrics, Rule
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LastLearned:
-    """Samples ever ingested, and the time, when the last training began."""
-
-    n_ingested: int = 0
-    time_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +106,8 @@ class Cycle:
         self._lessons = Lessons(self.intake)
         self._prequential = Prequential(self.intake, self.registry)
         self._judging = Judging(self.intake, self.registry)
+        self._trigger = Trigger(self.intake, self._prequential, clock)
+        self._hearings = Hearings(self.intake, self.registry, self._judging)
 
     @property
     def store(self) -> Store:
@@ -138,21 +135,8 @@ class Cycle:
         return report
 
     def due(self, counts: StoreCounts | None = None) -> bool:
-        """Say whether there is enough new to train on: `min_new_samples`, or anything after `max_interval`.
-
-        An alarm of drift asks for a training sooner (`Prequential.due`).
-
-        `counts` are those of the store, if they are at hand.
-        """
-        trigger, last, counts = self.config.trigger, self._last_learned(), counts or self.store.counts()
-        n_new = counts.n_total_ingested - last.n_ingested
-        if n_new <= 0:
-            return False
-        if self._clock() < last.time_s:  # the clock was set back
-            self._remember(last.n_ingested)
-        enough = n_new >= trigger.min_new_samples and counts.n_samples >= trigger.min_samples
-        enough = enough or self._prequential.due(counts.n_total_ingested, last.n_ingested)
-        return enough or self._clock() - last.time_s >= trigger.max_interval_s
+        """Say whether a training is due (`Trigger.due`); `counts` are those of the store, if they are at hand."""
+        return self._trigger.due(counts)
 
     def warm(self, should_stop: Callable[[], bool] = lambda: False) -> int:
         """Compile every kernel that training under this configuration may call; return how many there are.
@@ -198,18 +182,18 @@ class Cycle:
         store, change = self.store, self._prequential.change()
         whole = self.intake.cut()
         cut, since = self._judging.cut(whole, None if change is None else change.time_s)
-        splits, ingested = cut.splits, (cut.n_ingested, store)
+        splits, ingested = cut.splits, (cut.end.n, store)
         waiting = self._judging.not_ready(splits)
         if waiting is not None:
             self.registry.refuse(waiting, details={"window": splits.sizes})
-            self._remember(*ingested)
+            self._trigger.remember(*ingested)
             return waiting
 
         try:
             exam = Exam.prepare(self.config, store, whole.splits.holdout).of(splits.holdout)
         except GoldenError as error:
             unreadable = self._refuse(unread(error), None, {"window": splits.sizes})
-            self._remember(*ingested)
+            self._trigger.remember(*ingested)
             return unreadable
         self.registry.acquire()
         scaling = scale.fit(splits.train.features, splits.train.weights)
@@ -232,7 +216,7 @@ class Cycle:
         if best.fit is None:
             failed = Decision("rejected", None, f"every candidate diverged: {best.failure}")
             self.registry.refuse(failed, details={"window": splits.sizes, "challengers": _table(ranked)})
-            self._remember(*ingested)
+            self._trigger.remember(*ingested)
             return failed
 
         self._tell("judge", best.recipe.name)
@@ -240,9 +224,14 @@ class Cycle:
         candidate = make_candidate(self.intake, best, choice.validation, scaling, champion, cut, lineage)
         details: dict[str, object] = {"window": splits.sizes, "challengers": _table(ranked)}
         details |= {"origin": candidate.origin, "won_by": _lead(ranked), SINCE: since, LATELY: choice.lately}
+        serving = self.registry.current()
         decision, asked = self.submit(candidate, details, cut, exam, since)
-        self._remember(*ingested, asked)
-        return decision
+        if decision.outcome == "rejected":
+            about = details | {"calibration": candidate.calibration}
+            self._hearings.keep(build(candidate), decision, whole, serving, about)
+        self._trigger.remember(*ingested, asked)
+        heard = self._heard_again(cut, should_stop) if decision.outcome == "rejected" else None
+        return heard or decision
 
     def submit(
         self, candidate: Candidate, details: Mapping[str, object], cut: Cut, exam: Exam, since: float | None = None
@@ -302,31 +291,44 @@ class Cycle:
             self._refuse(decision, staged, details)
             keep_refused(self.registry.models_dir, about)
             return decision, verdict.exam
+        return self._publish(staged, verdict, details, champion_then), verdict.exam
+
+    def _heard_again(self, cut: Cut, should_stop: Callable[[], bool]) -> Decision | None:
+        """Publish the first of the refused candidates that passes on what came after it; None where none does."""
+        champion_then = self.registry.current()
+        passed = self._hearings.hear(cut, should_stop, lambda: self._tell("judge", "a refused candidate, again"))
+        if passed is None:
+            return None
+        try:
+            decision = self._publish(passed.staged, passed.verdict, passed.details, champion_then, "hearing")
+        except BaseException:  # an interrupt too leaves nothing staged; it goes on up
+            self.registry.discard(passed.staged)
+            raise
+        passed.verdict.exam.remember(self.store)
+        return decision if decision.outcome == "published" else None
+
+    def _publish(
+        self,
+        staged: Path,
+        verdict: Verdict,
+        details: Mapping[str, object],
+        champion_then: str | None,
+        event: Literal["candidate", "hearing"] = "candidate",
+    ) -> Decision:
+        """Publish what passed, unless something else serves by now than what it was judged against."""
         with self._prequential.settled():
             if self.registry.current() != champion_then:
                 late = _refused("same_champion", f"{champion_then}, which it was judged against, serves no more")
-                return self._refuse(late, staged, details), verdict.exam
+                self.registry.refuse(late, staged, details, event)
+                return late
             shadows, router = self._prequential.protected(), advice(verdict.promised)
-            version = self.registry.publish(staged, decision, verdict.shown or {}, details, shadows, router=router)
-        return replace(decision, version=version), verdict.exam
+            shown = verdict.shown or {}
+            version = self.registry.publish(staged, verdict.decision, shown, details, shadows, router=router)
+        return replace(verdict.decision, version=version)
 
     def _refuse(self, decision: Decision, staged: Path | None, details: Mapping[str, object]) -> Decision:
         self.registry.refuse(decision, staged, details)
         return decision
-
-    def _last_learned(self) -> LastLearned:
-        kept = self.store.get(LAST_LEARNED)
-        if isinstance(kept, dict):
-            return LastLearned(**kept)
-        self._remember(0)
-        return LastLearned(0, self._clock())
-
-    def _remember(self, n_ingested: int, store: Store | None = None, exam: Exam | None = None) -> None:
-        if store is not None and store is not self.store:
-            return  # it was damaged and begun anew meanwhile, and so was its count
-        if exam is not None:
-            exam.remember(self.store)
-        self.store.set(LAST_LEARNED, asdict(LastLearned(n_ingested, self._clock())))
 
     def champion(self) -> Champion | None:
         """Return the current version, if training can go on from it: same features, same shape, undamaged.

@@ -31,15 +31,18 @@ class Exam:
         Of those among them that are used: what came after a change of the world, if there was one.
     uses : HoldoutUses
         Before this cycle.
+    fact : str
+        Under which the state database keeps them.
     """
 
     golden: GoldenCases | None
     whole: U64
     keys: U64
     uses: HoldoutUses
+    fact: str = HOLDOUT_USES
 
     @classmethod
-    def prepare(cls, config: Config, store: Store, holdout: Samples) -> Exam:
+    def prepare(cls, config: Config, store: Store, holdout: Samples, fact: str = HOLDOUT_USES) -> Exam:
         """Read what is needed.
 
         Raises
@@ -50,7 +53,7 @@ class Exam:
         file = config.gate.golden
         golden = None if file is None else read_golden(file, config.schema)
         whole = _counted(holdout)
-        return cls(golden, whole, whole, HoldoutUses.from_json(store.get(HOLDOUT_USES)))
+        return cls(golden, whole, whole, HoldoutUses.from_json(store.get(fact)), fact)
 
     def of(self, holdout: Samples) -> Exam:
         """Return the same for a part of the holdout."""
@@ -81,7 +84,7 @@ class Exam:
 
         Of a cycle that was killed before, the next one asks the same of the same samples: that is one use.
         """
-        store.set(HOLDOUT_USES, self.uses.after(self.keys, self.whole).to_json())
+        store.set(self.fact, self.uses.after(self.keys, self.whole).to_json())
 
 
 def unread(error: GoldenError) -> Decision:

@@ -11,16 +11,18 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamtrain.config import Config
-from streamtrain.dataset import reservoir
+from streamtrain.dataset import reservoir, tail
 from streamtrain.dataset.errors import StoreDamagedError
 from streamtrain.dataset.exploration import Exploration, explore
 from streamtrain.dataset.fingerprint import fingerprints
 from streamtrain.dataset.rescue import open_store, rebuild
-from streamtrain.dataset.select import select
+from streamtrain.dataset.select import empty, select
 from streamtrain.dataset.split import HOLDOUT, PROMISE, VALIDATION, in_fraction
 from streamtrain.dataset.store import Store
+from streamtrain.dataset.tail import Place
 from streamtrain.dataset.weighting import reweighted
 from streamtrain.dataset.window import Window, take
 from streamtrain.ingest.disposal import Disposal
@@ -74,8 +76,8 @@ class Cut:
     splits : Splits
     inputs : tuple of InputRange
         Which bytes of which files the samples came from.
-    n_ingested : int
-        Samples ever added until then.
+    end : Place
+        Behind the last sample read until then.
     order : uint64, (N,)
         Fingerprint of each sample of the window, in its order.
     factors : float32, (R,)
@@ -92,7 +94,7 @@ class Cut:
 
     splits: Splits
     inputs: tuple[InputRange, ...]
-    n_ingested: int
+    end: Place
     order: U64
     factors: F32
     sources: tuple[Source, ...]
@@ -212,11 +214,11 @@ class Intake:
             now, inputs = self._clock(), store.input_ranges()
             taken, keys = self.window(store, now), {part.source for part in inputs}
             sources = tuple(source for source in store.sources() if f"{source.key:016x}" in keys)
-            counts, names = store.counts(), store.slice_names()
+            end, names = tail.end(store), store.slice_names()
         return Cut(
             splits=self.split(taken),
             inputs=inputs,
-            n_ingested=counts.n_total_ingested,
+            end=end,
             order=fingerprints(taken.samples),
             factors=taken.factors,
             sources=sources,
@@ -226,6 +228,44 @@ class Intake:
             ),
             slice_names=names,
         )
+
+    def since(self, places: Sequence[Place]) -> tuple[Samples, list[NDArray[np.int64]]]:
+        """Take what was read after each of several places as what can judge a model trained on what is before it.
+
+        Without what `router.max_error` is kept by.
+
+        Parameters
+        ----------
+        places : sequence of Place
+            The latest first.
+
+        Returns
+        -------
+        Samples
+            What was read after the last of them, weighted.
+        list of int64
+            For each of them, which of these samples may judge, in the order of time: at most as many as a window has,
+            the last ones read. None where a place is not known any more.
+
+        Raises
+        ------
+        StoreError
+        """
+        dataset = self.config.dataset
+        with Store(self._path, self.config.schema.digest, readonly=True) as store:
+            piece = tail.after(store, places[-1], 2**62)
+        if piece is None:
+            return empty(len(self.config.schema.feature_names)), [np.empty(0, np.int64) for _ in places]
+        samples = reweighted(piece.samples, dataset.max_propensity_weight)
+        judging = judges(self.config, samples.groups) | ~held_out(self.config, samples.groups)
+        judging[: max(0, len(judging) - dataset.window)] = False
+        order = np.argsort(samples.timestamps, kind="stable")
+        taken = []
+        for place in places:
+            before = np.flatnonzero(np.isin(samples.keys, np.array(place.anchors, np.uint64)))
+            first = 0 if place == places[-1] else int(before[-1]) + 1 if len(before) else len(order)
+            taken.append(order[judging[order] & (order >= first)])
+        return samples, taken
 
     def splits(self, store: Store | None = None) -> Splits:
         """Cut the rolling window by stable hashes of its sessions."""

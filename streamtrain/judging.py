@@ -127,7 +127,20 @@ class Judging:
         serving = self._serving(current)
         splits, since = self._turned(served, serving, cut.splits, since)
         cut, exam = replace(cut, splits=splits), exam.of(splits.holdout)
-        holdout = splits.holdout
+        return self._verdict(served, current, serving, cut, exam, since)
+
+    def hear(self, staged: Path, cut: Cut, exam: Exam) -> Verdict:
+        """Judge a staged candidate that was refused before on what came after it: the holdout of `cut`.
+
+        Parameters and errors are those of `judge`.
+        """
+        current, since = self._registry.current(), float(cut.splits.holdout.timestamps[0])
+        return self._verdict(load(staged), current, self._serving(current), cut, exam, since)
+
+    def _verdict(
+        self, served: Model, current: str | None, serving: Model | None, cut: Cut, exam: Exam, since: float | None
+    ) -> Verdict:
+        splits, holdout = cut.splits, cut.splits.holdout
         probabilities = answers(served, holdout)
         promised = threshold_for(self._config, splits, partial(answers, served))
         known = self._evidence(cut, probabilities, since)
@@ -210,7 +223,7 @@ class Judging:
 
     def _recent_accuracies(self) -> tuple[float, ...]:
         recent = self._registry.receipts.read(20)
-        found = (receipt.get("holdout_accuracy") for receipt in recent)
+        found = (receipt.get("holdout_accuracy") for receipt in recent if receipt.get("event") == "candidate")
         return tuple(float(accuracy) for accuracy in found if isinstance(accuracy, float))
 
     def _rules(self) -> GateRules:

@@ -125,7 +125,7 @@ def lineage_of(
             "reservoir": len(cut.factors),
             "sha256": hashlib.sha256(written(cut.order, cut.factors)).hexdigest(),
         },
-        "n_ingested": cut.n_ingested,
+        "n_ingested": cut.end.n,
         "time": cut.time_s,
         "sources": [
             {

@@ -58,8 +58,6 @@ PROOF = 500
 LEAST_OWN = 100
 OWN_EVIDENCE = 20.0
 """To 1, of a version's own: what those before it did is no proof against one that is better."""
-CONTEXT = 20_000
-"""Requests of a session that came so many samples before are still known to be of it."""
 RECENT = 200
 """Receipts that are looked through for who made a version current."""
 GROWTH = 10
@@ -125,7 +123,7 @@ class Prequential:
                 self._write(state)
             while not should_stop():
                 steps = self._config.model.sequence_length
-                piece = tail.after(store, state.place, PIECE, CONTEXT if steps > 1 else 0)
+                piece = tail.after(store, state.place, PIECE, tail.CONTEXT if steps > 1 else 0)
                 if piece is None:
                     self._seen = seen if state.champion == current else None
                     return True
@@ -226,10 +224,13 @@ class Prequential:
     def _judged_since(self, version: str) -> float:
         """Time from which on samples judged a version; that of no sample where it was judged by all."""
         try:
-            lineage = self._registry.manifest(version).get("lineage")
+            manifest = self._registry.manifest(version)
         except (PublishError, VersionError, OSError):
             return -np.inf
-        since = lineage.get(SINCE) if isinstance(lineage, dict) else None
+        gate, lineage = manifest.get("gate"), manifest.get("lineage")
+        since = gate.get("heard_since") if isinstance(gate, dict) else None
+        if since is None:
+            since = lineage.get(SINCE) if isinstance(lineage, dict) else None
         return float(since) if isinstance(since, (int, float)) else -np.inf
 
     def _there(self, version: str | None) -> bool:

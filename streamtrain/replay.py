@@ -27,6 +27,7 @@ from streamtrain.dataset import scale
 from streamtrain.dataset.exploration import explore
 from streamtrain.dataset.fingerprint import fingerprints
 from streamtrain.dataset.select import COLUMNS, concatenate, select
+from streamtrain.dataset.tail import Place
 from streamtrain.dataset.window import Window
 from streamtrain.ingest.again import find, read_again
 from streamtrain.ingest.halves import Half
@@ -397,7 +398,7 @@ def _made(
             return None
         if best.fit is None:
             raise _MissingError(f"an end to its training: it diverges here ({best.failure})")
-        cut = Cut(splits, (), 0, order, window.factors, (), 0.0, explore([], 1.0))
+        cut = Cut(splits, (), Place(), order, window.factors, (), 0.0, explore([], 1.0))
         lately = lesson.lately if manifest["lineage"].get(LATELY) else None
         made = build(make_candidate(intake, best, lately or lesson.validation, scaling, champion, cut, None))
     return {name: data for name, data in made.items() if name != MANIFEST_FILE}

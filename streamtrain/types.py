@@ -269,7 +269,8 @@ Outcome = Literal["published", "rejected", "skipped"]
 class Decision:
     """What became of a cycle and why.
 
-    `version` is set once published. Accuracies are on the holdout; None where nothing was scored.
+    `version` is set once published. Accuracies are on the holdout; None where nothing was scored. `heard_since` is the
+    timestamp of the first sample that judged a refused candidate which was heard again; None of any other.
     """
 
     outcome: Outcome
@@ -279,3 +280,4 @@ class Decision:
     current_accuracy: float | None = None
     rules: tuple[Rule, ...] = ()
     advice: str | None = None
+    heard_since: float | None = None

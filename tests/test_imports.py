@@ -61,6 +61,12 @@ ALLOWED = {
         *("types", "intake", "answers", "exam", "aftermath", "portrait", "threshold"),
         *("dataset.exploration", "judge", "publish", "router"),
     },
+    "shelf": {"types", "dataset.tail", "publish.durable"},
+    "hearing": {
+        *("types", "intake", "exam", "judging", "shelf"),
+        *("dataset.select", "ingest.golden", "judge.gate", "model", "publish"),
+    },
+    "trigger": {"intake", "prequential", "exam", "dataset"},
     "cycle": {
         *(
             "types",
@@ -74,6 +80,8 @@ ALLOWED = {
             "choice",
             "prequential",
             "judging",
+            "hearing",
+            "trigger",
         ),
         *("aftermath", "portrait", "ingest", "dataset", "model", "train", "publish"),
     },

@@ -304,6 +304,9 @@ class GateSection:
     confidence: Annotated[
         Confidence, "One-sided confidence of every bound and test; tightened when the holdout is used again."
     ] = 0.95
+    hear_again: Annotated[
+        bool, "Hear a candidate again, on what came after it, that was refused for too little evidence."
+    ] = True
     slice_min_samples: Annotated[Count, "Slices with fewer holdout samples are not compared by themselves."] = 100
     max_powerful_rise: Annotated[
         Share | None,

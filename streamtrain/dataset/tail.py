@@ -19,6 +19,8 @@ from streamtrain.types import Samples
 
 ANCHORS = 16
 """Keys that a place is known by: the last one would do, were it never dropped from the window."""
+CONTEXT = 20_000
+"""Samples before a place by which the sessions that go on after it are known."""
 
 
 @dataclass(frozen=True, slots=True)

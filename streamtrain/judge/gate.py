@@ -12,7 +12,15 @@ from collections.abc import Callable
 import numpy as np
 
 from streamtrain.judge.advice import advise
-from streamtrain.judge.evidence import Counts, Evidence, Figures, GateRules, counted, counts_of, figures_of
+from streamtrain.judge.evidence import (
+    Counts,
+    Evidence,
+    Figures,
+    GateRules,
+    counted,
+    counts_of,
+    figures_of,
+)
 from streamtrain.judge.golden import golden_rule
 from streamtrain.judge.plain import ASKED_SHARE
 from streamtrain.judge.reuse import confidence_after
@@ -30,6 +38,9 @@ SMALL_SKILL = 0.1
 """A candidate whose log loss is less than `SMALL_SKILL` below the base rate's must have a calibration slope of at most
 `MAX_SLOPE`. Simulated on six logs with 4,000 training samples: good models have slopes of 0.8 to 1.3; models trained on
 shuffled labels that pass every other rule (0 to 33 % of them) have 1.7 and more, half of them above 3."""
+
+HEARD_AGAIN = frozenset({"beat_baseline", "beat_any_constant"})
+"""Rules that a good candidate may fail because too few samples judge it: it may be heard again on others."""
 
 Precondition = Callable[[Counts, GateRules], Rule | None]
 Requirement = Callable[[Figures, GateRules], Rule | None]
@@ -96,6 +107,22 @@ def judge(evidence: Evidence, rules: GateRules) -> Decision:
         rules=tuple(lines),
         advice=advise(figures, evidence, rules, [line.name for line in failed]),
     )
+
+
+def may_be_heard_again(decision: Decision) -> bool:
+    """Say whether a refused candidate might pass on other samples, by the rules that it failed.
+
+    Parameters
+    ----------
+    decision : Decision
+        From `judge`.
+
+    Returns
+    -------
+    bool
+    """
+    failed = {line.name for line in decision.rules if not line.passed}
+    return decision.outcome == "rejected" and bool(failed) and failed <= HEARD_AGAIN
 
 
 def _preconditions(counts: Counts, rules: GateRules) -> list[Rule]:

@@ -152,7 +152,11 @@ class Registry(Workspace):
         return version
 
     def refuse(
-        self, decision: Decision, staged: Path | None = None, details: Mapping[str, object] | None = None
+        self,
+        decision: Decision,
+        staged: Path | None = None,
+        details: Mapping[str, object] | None = None,
+        event: Literal["candidate", "hearing"] = "candidate",
     ) -> None:
         """Record a candidate that was not published, and remove it.
 
@@ -164,6 +168,8 @@ class Registry(Workspace):
             Nothing is staged where there were too few samples to train.
         details : mapping, optional
             More keys for the receipt (JSON values).
+        event : str
+            "hearing" for one that was refused before, and was heard again.
 
         Raises
         ------
@@ -175,7 +181,8 @@ class Registry(Workspace):
         with saying("open the models directory", self.models_dir):
             make_directory(self.models_dir)
         with self._changing("record a refusal"), saying("record a refusal", self.models_dir):
-            self._ledger.record(candidate_receipt(decision, None, self.current(), details))
+            receipt = candidate_receipt(decision, None, self.current(), details)
+            self._ledger.record({**receipt, "event": event})
 
     def rollback(self, version: str | None = None) -> str:
         """Make an earlier version current again.

@@ -16,6 +16,7 @@ from streamtrain.config import Config
 from streamtrain.cycle import Cycle
 from streamtrain.dataset.exploration import explore
 from streamtrain.dataset.select import empty
+from streamtrain.dataset.tail import Place
 from streamtrain.dataset.weighting import reweighted
 from streamtrain.exam import Exam
 from streamtrain.ingest.ingestor import IngestReport
@@ -232,7 +233,7 @@ def _cut(config: Config, inputs: Inputs, ready: Ready, time_s: float) -> Cut:
     return Cut(
         splits=splits,
         inputs=ranges,
-        n_ingested=sum(ready.sizes.values()),
+        end=Place(sum(ready.sizes.values())),
         order=np.zeros(0, np.uint64),
         factors=np.zeros(0, np.float32),
         sources=(),

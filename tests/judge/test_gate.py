@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamtrain.judge.evidence import Counts, Evidence, GateRules, class_counts
-from streamtrain.judge.gate import judge, ready
+from streamtrain.judge.gate import judge, may_be_heard_again, ready
 from streamtrain.types import F64, Decision, Rule
 
 ENOUGH = (1000, 2000)
@@ -362,3 +362,24 @@ def test_advice_where_the_floor_does_nothing() -> None:
 def test_evidence_that_does_not_go_together_is_an_error(change: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         judge(replace(evidence(), **change), LOW)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "names", "heard"),
+    [
+        ("rejected", ["beat_baseline"], True),
+        ("rejected", ["beat_baseline", "beat_any_constant"], True),
+        ("rejected", ["beat_baseline", "versus_current_loss"], False),
+        ("rejected", ["beat_baseline", "min_accuracy"], False),
+        ("rejected", ["beat_baseline", "learned"], False),
+        ("rejected", ["slices"], False),
+        ("rejected", ["golden"], False),
+        ("rejected", ["not_rolled_back"], False),
+        ("rejected", [], False),
+        ("skipped", ["beat_baseline"], False),
+        ("published", [], False),
+    ],
+)
+def test_only_what_samples_decided_about_may_be_heard_again(outcome: str, names: list[str], heard: bool) -> None:
+    rules = (Rule("min_auc", True, 0.7, 0.6, ""), *(Rule(name, False, 0.0, 0.0, "") for name in names))
+    assert may_be_heard_again(Decision(outcome, None, "", rules=rules)) == heard  # type: ignore[arg-type]

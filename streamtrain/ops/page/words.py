@@ -21,6 +21,7 @@ _EVENTS = {
     "pin": "Pinned {version}",
     "unpin": "Unpinned {version}",
     "damaged": "{version} was found damaged",
+    "hearing": "A refused candidate was heard again and refused again",
 }
 
 
