@@ -156,11 +156,16 @@ class Recogniser:
     def _longer_heads(self, head: bytes) -> list[Source]:
         """List sources that begin alike, of which more was read, but less than a whole head is here to tell."""
         self._unlearnt.update(self._register.take_new())
+        # Of one whose file can't be looked at, because it was renamed just now, nobody knows: it may be this.
+        unknown: list[int] = []
         for key in list(self._unlearnt):
             source = self._register.source(key)
             if source is None or (source.offset and self._learn(source)):
                 self._unlearnt.discard(key)
-        alike = map(self._register.source, self._alike.get(hash(head[:TELLING_BYTES]), ())[-_MOST_ALIKE:])
+            elif source.offset:
+                unknown.append(key)
+        known = self._alike.get(hash(head[:TELLING_BYTES]), ())
+        alike = map(self._register.source, (*known[-_MOST_ALIKE:], *unknown[-_MOST_ALIKE:]))
         return [
             source
             for source in alike
@@ -171,7 +176,8 @@ class Recogniser:
         ]
 
     def _learn(self, source: Source) -> bool:
-        """Look how a source begins; False if there may be more of it later."""
+        """Look how a source begins; False if there may be more of it later, or its file is not where it was."""
+        moved = False
         for file in self._register.carriers(source):
             if file.compressed:
                 continue
@@ -179,12 +185,13 @@ class Recogniser:
                 with OpenLog(file.path) as original:
                     start = original.read_at(0, TELLING_BYTES)
             except (FileNotFoundError, NotReadableError):
+                moved = True
                 continue
             if len(start) < TELLING_BYTES:
                 return False
             self._note_start(source.key, start)
             return True
-        return True
+        return not moved
 
     def _note_start(self, key: int, head: bytes) -> None:
         keys = self._alike.setdefault(hash(head[:TELLING_BYTES]), [])

@@ -270,3 +270,20 @@ def test_directories_that_come_and_go(yard):
     yard.write("z/b.jsonl", lines(range(10, 20)))
     yard.run()
     assert yard.seen() == once(range(20))
+
+
+@RESTARTS
+def test_a_short_copy_is_known_where_the_original_was_renamed_just_now(yard, restart):
+    """The copy is looked at first, and the original began with less than what tells files apart."""
+    live = yard.write("app.log", line(0)[:40])
+    again(yard, restart)
+    yard.append("app.log", line(0)[40:])
+    yard.write("app.log.1.gz", gzip.compress(live.read_bytes()))
+    again(yard, restart)
+    yard.append("app.log", line(1))
+    again(yard, restart)
+    live.rename(yard.logs / "app.log.2")
+    for _ in range(3):
+        report = again(yard, restart)
+    assert yard.seen() == once(range(2))
+    assert (report.quarantined, report.lost_bytes) == (0, 0)
