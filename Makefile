@@ -42,8 +42,9 @@ lint: $(VENV)/dev.stamp ## format and lint
 types: $(VENV)/dev.stamp ## static types
 	$(BIN)/mypy
 
+# In the order of files: by itself xdist would put those with few tests last, which are the longest ones here.
 test: lint types ## everything
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/dev.stamp ## the quicker ones, some two minutes, for the hand
 	$(BIN)/pytest -n auto --dist loadfile -m 'not slow and not needs_npm and not needs_peers and not needs_root and not needs_browser'
