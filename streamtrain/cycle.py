@@ -263,11 +263,8 @@ class Cycle:
         """
         details = {**details, "calibration": candidate.calibration}
         staged = self.registry.stage(build(candidate))
-        try:
+        with self.registry.holding(staged):
             return self._decide(candidate, staged, details, cut, exam, since)
-        except BaseException:  # an interrupt too leaves nothing staged; it goes on up
-            self.registry.discard(staged)
-            raise
 
     def _decide(
         self,
@@ -299,11 +296,8 @@ class Cycle:
         passed = self._hearings.hear(cut, should_stop, lambda: self._tell("judge", "a refused candidate, again"))
         if passed is None:
             return None
-        try:
+        with self.registry.holding(passed.staged):
             decision = self._publish(passed.staged, passed.verdict, passed.details, champion_then, "hearing")
-        except BaseException:  # an interrupt too leaves nothing staged; it goes on up
-            self.registry.discard(passed.staged)
-            raise
         passed.verdict.exam.remember(self.store)
         return decision if decision.outcome == "published" else None
 

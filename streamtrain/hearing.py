@@ -171,11 +171,8 @@ class Hearings:
         staged = self._staged(folder)
         if staged is None:
             return None
-        try:
+        with self._registry.holding(staged):
             verdict = self._judging.hear(staged, cut, exam)
-        except BaseException:  # an interrupt too leaves nothing staged; it goes on up
-            self._registry.discard(staged)
-            raise
         if verdict.decision.outcome == "skipped":  # too few of one label, or sessions: it is waited for
             self._registry.discard(staged)
             return None
@@ -210,12 +207,9 @@ class Hearings:
         if digest(files[WINDOW_FILE])["sha256"] != manifest["lineage"]["window"]["sha256"]:
             raise VersionError(folder, f"{WINDOW_FILE} is not what it was trained on")
         staged = self._registry.stage(files)
-        try:
+        with self._registry.holding(staged):
             if self._registry.ban_of(staged) is None:
                 return staged
-        except BaseException:
-            self._registry.discard(staged)
-            raise
         self._registry.discard(staged)
         self._shelf.remove(folder)
         return None

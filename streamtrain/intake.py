@@ -245,7 +245,7 @@ class Intake:
             What was read after the last of them, weighted.
         list of int64
             For each of them, which of these samples may judge, in the order of time: at most as many as a window has,
-            the last ones read. None where a place is not known any more.
+            the last ones read. None after a later place that is not known any more.
 
         Raises
         ------

@@ -137,6 +137,15 @@ class Workspace(Catalog):
                 raise
         return directory
 
+    @contextmanager
+    def holding(self, staged: Path) -> Iterator[None]:
+        """Discard a staged candidate if anything inside the ``with`` fails; an interrupt too leaves nothing staged."""
+        try:
+            yield
+        except BaseException:  # it goes on up
+            self.discard(staged)
+            raise
+
     def discard(self, staged: Path) -> None:
         """Remove a staged candidate.
 
